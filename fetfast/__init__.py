@@ -1,0 +1,26 @@
+"""fetfast: a source face's expression, put onto a target face that stays itself.
+
+`Engine` and everything else is imported on first use, so that `import fetfast` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fetfast.errors import BadInput, BadPlan, FetfastError, MissingAsset, NoFace, Unavailable
+
+if TYPE_CHECKING:
+    from fetfast.engine import Engine
+    from fetfast.plan import Plan
+
+__version__ = "0.1.0"
+__all__ = ["BadInput", "BadPlan", "Engine", "FetfastError", "MissingAsset", "NoFace", "Plan", "Unavailable"]
+
+_LAZY = {"Engine": "fetfast.engine", "Plan": "fetfast.plan"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'fetfast' has no attribute {name!r}")
