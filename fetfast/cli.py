@@ -1,0 +1,172 @@
+"""The command line. Exit status: 0, 2 for a mistake of the user's (one line on stderr), 1 for one of ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fetfast import __version__
+from fetfast.errors import BadInput, FetfastError
+from fetfast.spec import PRECISIONS, REGIONS
+
+FILE = click.Path(path_type=Path)
+PLAN_HELP = "A plan file, or the name of one that ships. The best that ships if not given."
+BACKEND_HELP = "auto, or one by name: tensorrt, triton, openvino, eager."
+
+
+class Commands(click.Group):
+    """Turns the errors that users can mend into one line and exit status 2; shows commands in the order written."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FetfastError as error:
+            click.echo(f"fetfast: {' '.join(str(error).split())}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="fetfast")
+def main() -> None:
+    """Puts the expression of one face onto another face, which stays itself.
+
+    \b
+    fetfast transfer smile.jpg portrait.jpg -o smiling.png
+    fetfast doctor
+    """
+
+
+def _regions(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
+    return int(value) if value.isdecimal() else value
+
+
+@main.command()
+@click.argument("src", type=FILE)
+@click.argument("tgt", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Where the result goes: .png, .jpg or .webp.")
+@click.option("--plan", help=PLAN_HELP)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--intensity", type=float, default=1.0, help="0: the target as it is; 1: SRC's expression; up to 2.")
+@click.option("--regions", callback=_regions, default=",".join(REGIONS), help="What moves, separated by commas.")
+@click.option(
+    "--face", callback=_face, default="largest", help="Which face of TGT: largest, all, or an index from left."
+)
+@click.option("--sheet", is_flag=True, help="Write source, target and result side by side.")
+@click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
+def transfer(
+    src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
+    regions: tuple[str, ...], face: str | int, sheet: bool, mark: bool,
+) -> None:  # fmt: skip
+    """Puts SRC's expression onto the face in TGT.
+
+    TGT keeps its identity, pose, hair, background and size. The file written carries a machine-readable mark that it
+    was synthesised. Show people only as they would agree to be shown.
+    """
+    from fetfast import image
+    from fetfast.engine import Engine
+
+    image.check_output(output)
+    source, target = image.load(src), image.load(tgt)
+    engine = Engine(plan, backend)
+    result = engine.transfer(source, target, intensity=intensity, regions=regions, face=face)
+    image.save(output, image.side_by_side([source, target, result]) if sheet else result, mark=mark)
+    click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--json", "as_json", is_flag=True, help="The whole header as JSON.")
+def info(plan: str, as_json: bool) -> None:
+    """Shows what a plan holds: family, sizes, tensors, where it came from."""
+    from fetfast.plan import Plan
+
+    opened = Plan.open(plan)
+    if as_json:
+        click.echo(json.dumps(opened.header, indent=1))
+        return
+    spec = opened.spec
+    click.echo(f"{opened.name}: {spec.family} {spec.size}, {opened.precision}, {spec.resolution} x {spec.resolution}")
+    click.echo(f"  tasks      {', '.join(spec.tasks)}")
+    for stage in spec.stages:
+        tensors = [", ".join(f"{t.name} {list(t.shape)}" for t in side) for side in (stage.inputs, stage.outputs)]
+        click.echo(f"  {stage.name:<10} {tensors[0]}\n  {'':<10} -> {tensors[1]}")
+    count = sum(w.size for w in opened.weights.values())
+    click.echo(f"  weights    {count:,} in {len(opened.weights)} tensors")
+    for key, value in opened.header.get("provenance", {}).items():
+        click.echo(f"  {key:<10} {str(value).splitlines()[0] if value else value}")
+    if opened.header.get("random_weights"):
+        click.echo("  RANDOM WEIGHTS: for benchmarks, not for faces")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+def doctor(as_json: bool) -> None:
+    """Says what this machine can run, what it cannot and why, and tests itself."""
+    from fetfast import doctor as report
+
+    findings = report.examine()
+    click.echo(json.dumps(findings, indent=1) if as_json else report.describe(findings))
+    if not findings["self_test"]["ok"]:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("family")
+@click.option("--size", default="small", help="The size row: small, or paper (the published scale).")
+@click.option("--weights", type=FILE, help="A .safetensors file. Without it: random weights, and the plan says so.")
+@click.option("--precision", type=click.Choice(PRECISIONS), required=True)
+@click.option("-o", "--output", type=FILE, required=True, help="The plan file to write.")
+def build(family: str, size: str, weights: Path | None, precision: str, output: Path) -> None:
+    """Makes a plan of FAMILY: its weights, and each stage's network as a graph. Needs PyTorch and onnxscript."""
+    from fetfast import export
+
+    plan = export.build(family, size, precision, weights)
+    plan.save(output)
+    click.echo(f"{output}: {output.stat().st_size / 2**20:.2f} MiB")
+
+
+@main.command()
+@click.option("--plan", help=PLAN_HELP)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
+def bench(plan: str | None, backend: str, steps: int, json_file: Path | None) -> None:
+    """Times one `stream` step, stage by stage: a 640 x 480 driver, a 768 x 768 target."""
+    from fetfast import bench as suite
+    from fetfast.engine import Engine
+
+    figures = suite.stream_step(Engine(plan, backend), steps)
+    click.echo(suite.table(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1))
+
+
+@main.command()
+@click.argument("plan", required=False)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--targets", type=FILE, help="A folder of portraits.  [default: portraits of the shared data]")
+@click.option(
+    "--drivers", type=FILE, help="A clip or a folder of images.  [default: single_face.mp4 of the shared data]"
+)
+@click.option("--every", type=click.IntRange(1), default=6, help="Take each Nth frame of the driver.")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
+def evaluate(
+    plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, json_file: Path | None
+) -> None:
+    """Measures how well PLAN carries expressions over, and how well the target stays itself."""
+    raise BadInput("not yet")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The engine: a plan, a backend that runs it, and the way of a frame from `transfer` and `stream` to the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fetfast import backends, image
+from fetfast.errors import BadInput, NoFace, Unavailable
+from fetfast.face import Face, Landmarker, select
+from fetfast.image import Frame
+from fetfast.inputs import BUILDERS, Scene, Target
+from fetfast.ops.paste import paste
+from fetfast.plan import Plan
+from fetfast.spec import REGIONS
+
+Which = str | int | Face  # "largest", "all", an index, or a face that is already known
+
+
+class Engine:
+    """Puts the expression of one face onto another.
+
+    plan: a `Plan`, a path, or the name of a plan that ships; None takes the best one that ships.
+    backend: "auto" takes the first that can run the plan here (`skipped` says why the others cannot); a backend asked
+    for by name raises Unavailable, with the fix, where it cannot.
+    device: "cpu", "cuda", "cuda:N", or None for whatever the backend prefers.
+
+    Attributes: `plan`, `backend` (name), `device`, `skipped` (backend name to reason), `landmarker`.
+    Raises BadPlan, BadInput, Unavailable, MissingAsset.
+    """
+
+    def __init__(self, plan: Plan | str | None = None, backend: str = "auto", device: str | None = None) -> None:
+        self.plan = plan if isinstance(plan, Plan) else Plan.open(plan or Plan.best())
+        missing = [i.name for s in self.plan.spec.stages for i in s.inputs if not self._has_source(i.name)]
+        if missing:
+            raise Unavailable(f"{self.plan.name} asks for inputs that this version cannot build: {', '.join(missing)}")
+        self.backend, self.skipped = backends.choose(self.plan, backend, device)
+        self.device = device
+        self._runners = backends.load(self.backend, self.plan, device)
+        self.landmarker = Landmarker()
+
+    def _has_source(self, name: str) -> bool:
+        return name in BUILDERS or any(o.name == name for s in self.plan.spec.stages for o in s.outputs)
+
+    def transfer(
+        self,
+        src: Any,
+        tgt: Any,
+        *,
+        intensity: float = 1.0,
+        regions: Iterable[str] = REGIONS,
+        face: Which = "largest",
+    ) -> Any:
+        """The target with the source's expression: its identity, pose, hair, background and size stay.
+
+        src, tgt: images or batches as `image.read` takes them; a `Face` or a list of faces may stand for `src` where
+        the landmarks are known. One of the two may be single and the other a batch.
+        intensity: 0 (the target as it is) ... 1 (the source's expression) ... 2 (exaggerated).
+        regions: any of "brows", "eyes" (lids), "gaze", "mouth".
+        face: which face of the target: "largest", "all", an index from left to right, or a `Face`.
+        The source's expression is read off its largest face.
+
+        Returns the kind, layout and device of `tgt`, batched if either was.
+        Raises BadInput, and NoFace where either image shows none.
+        """
+        options = self._options(intensity, regions)
+        sources = self._sources(src)
+        targets, batched, give_back = image.read(tgt, "tgt")
+        n = max(len(sources), len(targets))
+        if not {len(sources), len(targets)} <= {1, n}:
+            raise BadInput(f"transfer(): {len(sources)} sources and {len(targets)} targets, expected as many, or one")
+        prepared = [self.prepare(frame, face, _nth("tgt", i, batched)) for i, frame in enumerate(targets)]
+        out = []
+        for i in range(n):
+            frame, known = sources[i if len(sources) > 1 else 0]
+            if known is None:
+                known = self._read_source(frame, _nth("src", i, len(sources) > 1))
+            out.append(self.render(known, prepared[i if len(targets) > 1 else 0], frame, **options))
+        if isinstance(tgt, list | tuple) and n > len(targets):
+            return [give_back([frame])[0] for frame in out]
+        return give_back(out)
+
+    def stream(
+        self,
+        frames: Iterable[Any],
+        tgt: Any,
+        *,
+        intensity: float = 1.0,
+        regions: Iterable[str] = REGIONS,
+        face: Which = "largest",
+    ) -> Iterator[Any]:
+        """Drives one target with many frames: the target is prepared once, the driving face tracked.
+
+        frames: images, or `Face`s where the landmarks are known. Arguments otherwise as in `transfer`; the results
+        come in the kind of `tgt`, one for each frame. A frame in which no face is found repeats the last expression,
+        and gives the target as it is before the first face was seen.
+        """
+        options = self._options(intensity, regions)
+        targets, batched, give_back = image.read(tgt, "tgt")
+        if batched:
+            raise BadInput(f"stream(): tgt is a batch of {len(targets)}, expected one image; open a stream for each")
+        return self._steps(frames, self.prepare(targets[0], face, "tgt"), give_back, options)
+
+    def _steps(self, frames: Iterable[Any], target: Target, give_back: Any, options: dict[str, Any]) -> Iterator[Any]:
+        last: tuple[Face, Frame | None] | None = None
+        for item in frames:
+            (frame, known), *more = self._sources(item)
+            if more:
+                raise BadInput(f"stream(): a frame is a batch of {len(more) + 1}, expected single images")
+            if known is None and frame is not None:
+                known = self.follow(frame, last[0] if last else None)
+            if known is not None:
+                last = known, frame
+            out = self.render(last[0], target, last[1], **options) if last else target.frame.copy()
+            yield give_back([out])
+
+    def follow(self, frame: Frame, previous: Face | None) -> Face | None:
+        """The face in a driving frame u8 [H, W, 3]: tracked from the frame before, else the largest that is found."""
+        found = self.landmarker.track(frame, previous) if previous is not None else None
+        if found is None:
+            found = next(iter(self.landmarker.detect(frame)), None)
+        return found
+
+    def prepare(self, frame: Frame, face: Which = "largest", name: str = "tgt") -> Target:
+        """Finds the faces of a target frame u8 [H, W, 3] and readies what does not depend on the source."""
+        if isinstance(face, Face):
+            faces = [face]
+        else:
+            faces = select(self.landmarker.detect(frame), face, name)
+        return Target.prepare(frame, faces, self.plan.spec.resolution)
+
+    def render(
+        self,
+        source: Face,
+        target: Target,
+        source_frame: Frame | None = None,
+        *,
+        intensity: float = 1.0,
+        regions: tuple[str, ...] = REGIONS,
+    ) -> Frame:
+        """One step on prepared parts: the stages in order, then the paste. Returns a new frame u8 [H, W, 3].
+        `source_frame` is needed only by plans that look at the source's picture."""
+        scene = Scene(source, source_frame, target, intensity, regions)
+        for stage in self.plan.spec.stages:
+            scene.tensors |= self.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
+        parts = {part: scene.need(name) for part, name in self.plan.spec.paste.items()}
+        out = target.frame
+        for i, M in enumerate(target.matrices):
+            out = paste(out, M, **{part: tensor[i] for part, tensor in parts.items()})
+        return out
+
+    def run_stage(self, name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one network of the plan: f32 tensors [B, ...] by name, in and out."""
+        return self._runners[name](inputs)
+
+    def _options(self, intensity: float, regions: Iterable[str]) -> dict[str, Any]:
+        if not (np.isscalar(intensity) and 0 <= float(intensity) <= 2):
+            raise BadInput(f"intensity is {intensity!r}, expected a number in 0 ... 2")
+        chosen = (regions,) if isinstance(regions, str) else tuple(regions)
+        unknown = set(chosen) - set(REGIONS)
+        if unknown or not chosen:
+            raise BadInput(f"regions is {list(chosen)}, expected some of {', '.join(REGIONS)}")
+        if "transfer" not in self.plan.spec.tasks:
+            raise Unavailable(
+                f"{self.plan.name} does {', '.join(self.plan.spec.tasks)}, not transfer; open another plan"
+            )
+        return {"intensity": float(intensity), "regions": tuple(dict.fromkeys(chosen))}
+
+    def _sources(self, src: Any) -> list[tuple[Frame | None, Face | None]]:
+        if isinstance(src, Face):
+            return [(None, src)]
+        if isinstance(src, list | tuple) and src and all(isinstance(s, Face) for s in src):
+            return [(None, s) for s in src]
+        return [(frame, None) for frame in image.read(src, "src")[0]]
+
+    def _read_source(self, frame: Frame | None, name: str) -> Face:
+        faces = self.landmarker.detect(frame)
+        if not faces:
+            raise NoFace(f"no face found in {name}; give a picture in which one face is seen well")
+        return faces[0]
+
+
+def _nth(name: str, i: int, batched: bool) -> str:
+    return f"{name}[{i}]" if batched else name
