@@ -60,7 +60,7 @@ def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
 @click.option("--intensity", type=float, default=1.0, help="0: the target as it is; 1: SRC's expression; up to 2.")
 @click.option("--regions", callback=_regions, default=",".join(REGIONS), help="What moves, separated by commas.")
 @click.option(
-    "--face", callback=_face, default="largest", help="Which face of TGT: largest, all, or an index from left."
+    "--face", callback=_face, default="largest", help="Which face of TGT: largest, all, or an index (0: leftmost)."
 )
 @click.option("--sheet", is_flag=True, help="Write source, target and result side by side.")
 @click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
@@ -155,9 +155,9 @@ def bench(plan: str | None, backend: str, steps: int, json_file: Path | None) ->
 @main.command()
 @click.argument("plan", required=False)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
-@click.option("--targets", type=FILE, help="A folder of portraits.  [default: portraits of the shared data]")
+@click.option("--targets", type=FILE, help="A folder of portraits.  [default: the shared portraits]")
 @click.option(
-    "--drivers", type=FILE, help="A clip or a folder of images.  [default: single_face.mp4 of the shared data]"
+    "--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]"
 )
 @click.option("--every", type=click.IntRange(1), default=6, help="Take each Nth frame of the driver.")
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
