@@ -21,12 +21,15 @@ Letters
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import prod
 from typing import Any
 
 LANDMARKS = 478
 REGIONS = ("brows", "eyes", "gaze", "mouth")
 TASKS = ("transfer", "swap", "edit", "recognize", "encode", "decode")
 PRECISIONS = ("fp32", "fp16", "bf16")
+MAX_SIDE = 8192  # of any tensor of a stage, so that a lie in a plan's header allocates nothing big
+MAX_ELEMENTS = 1 << 26
 
 # Face Landmarker's order. Left is the subject's left.
 BLENDSHAPES = tuple(
@@ -51,11 +54,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Stage:
-    """One network of a plan: takes the tensors named in `inputs`, gives those named in `outputs`."""
+    """One network of a plan: takes the tensors named in `inputs`, gives those named in `outputs`.
+
+    A `precise` stage computes points: its weights and its arithmetic are f32 in a plan of any precision.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    precise: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,5 +82,64 @@ class Spec:
     paste: dict[str, str]
     args: dict[str, Any] = field(default_factory=dict)
 
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @staticmethod
+    def from_json(data: Any) -> Spec:
+        """The inverse of `to_json`, for data from anywhere: raises ValueError where it is not exactly that."""
+        _fields(data, "spec", family=str, size=str, resolution=int, stages=list, tasks=list, paste=dict, args=dict)
+        resolution, tasks, paste = data["resolution"], data["tasks"], data["paste"]
+        _check(0 < resolution <= MAX_SIDE, f"resolution is {resolution}, expected 1 ... {MAX_SIDE}")
+        _check(
+            bool(tasks) and all(isinstance(t, str) and t in TASKS for t in tasks),
+            f"tasks are {tasks}, expected some of {', '.join(TASKS)}",
+        )
+        _check(
+            all(k in ("flow", "mask", "color") and isinstance(v, str) for k, v in paste.items()),
+            f"paste is {paste}, expected tensor names for flow, mask, color",
+        )
+        stages = tuple(_stage(stage) for stage in data["stages"])
+        names = [stage.name for stage in stages]
+        _check(bool(names) and len(set(names)) == len(names), f"stages are {names}, expected different names")
+        return Spec(data["family"], data["size"], resolution, stages, tuple(tasks), dict(paste), dict(data["args"]))
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _fields(data: Any, where: str, **types: type) -> None:
+    _check(isinstance(data, dict) and set(data) == set(types), f"{where} must have exactly the keys {', '.join(types)}")
+    for key, kind in types.items():
+        _check(type(data[key]) is kind, f"{where}.{key} is no {kind.__name__}")
+
+
+def _stage(data: Any) -> Stage:
+    _fields(data, "stage", name=str, inputs=list, outputs=list, precise=bool)
+    _check(data["name"].isidentifier(), f"stage name {data['name'][:40]!r} is no identifier")
+    inputs, outputs = (tuple(_tensor(t) for t in data[key]) for key in ("inputs", "outputs"))
+    names = [tensor.name for tensor in inputs + outputs]
+    _check(
+        bool(inputs) and bool(outputs) and len(set(names)) == len(names),
+        f"stage {data['name']} must have inputs and outputs, each with a name of its own",
+    )
+    return Stage(data["name"], inputs, outputs, data["precise"])
+
+
+def _tensor(data: Any) -> TensorSpec:
+    _fields(data, "tensor", name=str, shape=list, dtype=str)
+    name, shape, dtype = data["name"], data["shape"], data["dtype"]
+    _check(name.isidentifier(), f"tensor name {name[:40]!r} is no identifier")
+    _check(
+        0 < len(shape) <= 4
+        and all(type(n) is int and 0 < n <= MAX_SIDE for n in shape)
+        and prod(shape) <= MAX_ELEMENTS,
+        f"shape of {name} is {str(shape)[:80]}, expected 1 to 4 sizes of 1 ... {MAX_SIDE}, {MAX_ELEMENTS} elements in all",
+    )
+    _check(dtype == "float32", f"dtype of {name} is {dtype[:40]!r}, expected float32")
+    return TensorSpec(name, tuple(shape), dtype)

@@ -1,0 +1,54 @@
+"""The backends: one file and one row of this table each, in order of preference.
+
+A backend's file has two functions:
+
+    why_not(plan, device) -> str | None       None, or why it cannot run this plan here and what to do
+    load(plan, device) -> dict[str, Runner]   stage name -> its network, ready to run
+
+device is "cpu", "cuda", "cuda:N", or None for whatever the backend prefers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+import numpy as np
+
+from fetfast.errors import BadInput, Unavailable
+from fetfast.plan import Plan
+
+# Takes a stage's inputs by name, f32 [B, ...], B >= 0; gives its outputs alike, which the next call overwrites.
+Runner = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+BACKENDS = {
+    "openvino": "fetfast.backends.openvino",
+    "eager": "fetfast.backends.eager",
+}
+
+
+def examine(plan: Plan, device: str | None = None) -> dict[str, str | None]:
+    """Each backend's name, and None or why it cannot run `plan` on `device`."""
+    return {name: import_module(path).why_not(plan, device) for name, path in BACKENDS.items()}
+
+
+def choose(plan: Plan, backend: str = "auto", device: str | None = None) -> tuple[str, dict[str, str]]:
+    """The backend that runs `plan`, and why each one preferred to it cannot.
+
+    "auto" takes the first that can. One asked for by name is that one, or Unavailable. Raises BadInput.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        raise BadInput(f"backend is {backend!r}, expected auto or one of {', '.join(BACKENDS)}")
+    skipped: dict[str, str] = {}
+    for name in BACKENDS if backend == "auto" else (backend,):
+        reason = import_module(BACKENDS[name]).why_not(plan, device)
+        if reason is None:
+            return name, skipped
+        skipped[name] = reason
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+    raise Unavailable(f"{plan.name} cannot run on {device or 'this machine'}: {reasons}")
+
+
+def load(backend: str, plan: Plan, device: str | None = None) -> dict[str, Runner]:
+    """The plan's stages, ready to run on a backend that `choose` named."""
+    return import_module(BACKENDS[backend]).load(plan, device)

@@ -1,0 +1,67 @@
+"""Plain PyTorch: the oracle that the other backends are measured against. CPU or CUDA."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fetfast.errors import BadPlan
+from fetfast.models import family
+from fetfast.plan import Plan
+from fetfast.spec import Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from fetfast.backends import Runner
+
+
+def why_not(plan: Plan, device: str | None) -> str | None:
+    if find_spec("torch") is None:
+        return "PyTorch is missing; pip install torch"
+    import torch
+
+    if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+        return "PyTorch sees no CUDA device; install the NVIDIA driver and a CUDA build of torch"
+    return None
+
+
+def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
+    """Each stage's module with the plan's weights. Raises BadPlan where they do not fit the family."""
+    import torch
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        with torch.device("meta"):  # shapes only: nothing is allocated for what a damaged plan says
+            modules = family(plan.spec.family).build(plan.spec)
+        for stage, module in modules.items():
+            weights = {name: _tensor(weight, place) for name, weight in plan.stage_weights(stage).items()}
+            module.load_state_dict(weights, assign=True)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise BadPlan(f"{plan.name} does not fit its family: {' '.join(str(error).split())[:300]}") from error
+    return {stage.name: _runner(modules[stage.name].eval(), stage, place) for stage in plan.spec.stages}
+
+
+def _tensor(weight: np.ndarray, place: torch.device) -> torch.Tensor:
+    import torch
+
+    if weight.dtype.name == "bfloat16":
+        tensor = torch.from_numpy(weight.view(np.int16).copy()).view(torch.bfloat16)
+    else:
+        tensor = torch.from_numpy(weight.copy())
+    layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+    return tensor.to(place, memory_format=layout)
+
+
+def _runner(module: torch.nn.Module, stage: Stage, place: torch.device) -> Runner:
+    import torch
+
+    @torch.inference_mode()
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {t.name: torch.from_numpy(np.ascontiguousarray(inputs[t.name])).to(place) for t in stage.inputs}
+        results = module(**tensors)
+        return {t.name: results[t.name].float().contiguous().cpu().numpy() for t in stage.outputs}
+
+    return run

@@ -1,0 +1,125 @@
+"""OpenVINO on the CPU. Needs neither PyTorch nor, once a network's compiled form is cached, a look at its graph.
+
+fp32 plans and precise stages run in f32; others in bf16 where the processor has it, else in f32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fetfast.assets import cache_folder
+from fetfast.errors import BadPlan
+from fetfast.plan import Plan
+from fetfast.spec import Stage
+
+if TYPE_CHECKING:
+    import openvino
+
+    from fetfast.backends import Runner
+
+
+def why_not(plan: Plan, device: str | None) -> str | None:
+    if device not in (None, "cpu"):
+        return f"OpenVINO runs on the CPU here, not on {device}; give device='cpu'"
+    return None
+
+
+def load(plan: Plan, device: str | None = None, threads: int | None = None) -> dict[str, Runner]:
+    """Each stage, compiled or taken from the cache. `threads`: as many as there are cores if None. Raises BadPlan."""
+    runners = {}
+    for stage in plan.spec.stages:
+        f32 = stage.precise or plan.precision == "fp32"
+        try:
+            compiled = compile_model(
+                lambda stage=stage: plan.onnx(stage.name), f"{plan.digest}-{stage.name}", f32=f32, threads=threads
+            )
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[-300:]
+            raise BadPlan(f"{plan.name}: OpenVINO cannot take stage {stage.name} ({reason})") from error
+        runners[stage.name] = _runner(compiled, stage)
+    return runners
+
+
+def compile_model(
+    model: Callable[[], bytes | Path],  # ONNX bytes or the path of a model file; asked for only if nothing is cached
+    key: str,  # names the model in the cache: must hold a digest of it
+    *,
+    f32: bool,
+    threads: int | None = None,
+) -> openvino.CompiledModel:
+    """A network compiled for this CPU at batch 1, for latency, kept in the user's cache. Raises RuntimeError."""
+    core = _core()
+    bf16 = not f32 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    entry = _entry(f"{key}-{config['INFERENCE_PRECISION_HINT']}")
+    if entry.exists() and (blob := _unseal(entry.read_bytes())) is not None:
+        return core.import_model(blob, "CPU", config)
+    source = model()
+    network = core.read_model(model=source)
+    for port in network.inputs:
+        if port.partial_shape.is_dynamic:
+            network.reshape({p: [1, *list(p.partial_shape)[1:]] for p in network.inputs})
+            break
+    compiled = core.compile_model(network, "CPU", config)
+    _write(entry, compiled.export_model().getvalue())
+    return compiled
+
+
+@cache
+def _core() -> openvino.Core:
+    import openvino
+
+    return openvino.Core()
+
+
+def _entry(key: str) -> Path:
+    """Where a compiled network is kept: a new OpenVINO or another processor is another entry."""
+    import openvino
+
+    processor = _core().get_property("CPU", "FULL_DEVICE_NAME")
+    machine = hashlib.sha256(f"{openvino.get_version()} {processor}".encode()).hexdigest()[:16]
+    return cache_folder() / "openvino" / f"{key}-{machine}.blob"
+
+
+def _unseal(content: bytes) -> bytes | None:
+    """What `_write` kept, or None if it is damaged: OpenVINO itself trusts what it imports."""
+    digest, blob = content[:32], content[32:]
+    return blob if hashlib.sha256(blob).digest() == digest else None
+
+
+def _write(entry: Path, blob: bytes) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as aside:
+        aside.write(hashlib.sha256(blob).digest() + blob)
+    Path(aside.name).replace(entry)
+
+
+def _runner(compiled: openvino.CompiledModel, stage: Stage) -> Runner:
+    """Runs a batch one by one: at batch 1 all cores are busy already, and the result does not depend on the batch."""
+    import openvino
+
+    request = compiled.create_infer_request()
+    outputs = {tensor.name: np.empty((1, *tensor.shape), np.float32) for tensor in stage.outputs}
+
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        nonlocal outputs
+        given = {t.name: np.ascontiguousarray(inputs[t.name], np.float32) for t in stage.inputs}
+        batch = len(given[stage.inputs[0].name])
+        if batch != len(outputs[stage.outputs[0].name]):
+            outputs = {t.name: np.empty((batch, *t.shape), np.float32) for t in stage.outputs}
+        for i in range(batch):
+            for name, array in (given | outputs).items():
+                request.set_tensor(name, openvino.Tensor(array[i : i + 1], shared_memory=True))
+            request.infer()
+        return outputs
+
+    return run

@@ -1,0 +1,173 @@
+"""From a family's modules to a plan: each stage at the wanted precision as an ONNX graph, its weights taken out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from fetfast.errors import BadInput
+from fetfast.models import FAMILIES, family
+from fetfast.models.layers import cast
+from fetfast.plan import KEY, Plan
+from fetfast.spec import PRECISIONS, Spec, Stage
+
+TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def build(name: str, size: str = "small", precision: str = "fp16", weights: Path | None = None, seed: int = 0) -> Plan:
+    """The plan of the family `name` in a size row, with the weights of a .safetensors file.
+
+    weights: tensors named "<stage>.<parameter>", of any float type; under the metadata key "fetfast" it may carry
+    JSON with "provenance" and "metrics", which go into the plan. None draws them at random from `seed`, and the
+    plan's header says so.
+    Raises BadInput.
+    """
+    if name not in FAMILIES:
+        raise BadInput(f"build(): family is {name!r}, expected one of {', '.join(FAMILIES)}")
+    rows = family(name).SPECS
+    if size not in rows:
+        raise BadInput(f"build(): size is {size!r}, expected one of {', '.join(rows)}")
+    spec = rows[size]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = family(name).build(spec)
+    if weights is None:
+        return export(spec, modules, precision, provenance={"seed": seed}, random_weights=True)
+    about = _load(modules, weights)
+    return export(spec, modules, precision, provenance=about.get("provenance", {}), metrics=about.get("metrics", {}))
+
+
+def export(
+    spec: Spec,
+    modules: Mapping[str, nn.Module],  # stage name -> module with f32 parameters; left as it is
+    precision: str,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    random_weights: bool = False,
+) -> Plan:
+    """The plan of these modules at `precision`. A precise stage stays f32. Raises BadInput."""
+    if precision not in PRECISIONS:
+        raise BadInput(f"export(): precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    weights: dict[str, np.ndarray] = {}
+    graphs: dict[str, bytes] = {}
+    for stage in spec.stages:
+        dtype = torch.float32 if stage.precise else TORCH_DTYPES[precision]
+        module = cast(deepcopy(modules[stage.name]).cpu().eval(), dtype)
+        weights |= {f"{stage.name}.{key}": _numpy(tensor) for key, tensor in module.state_dict().items()}
+        graphs[stage.name] = _graph(module, stage)
+    return Plan(spec, precision, weights, graphs, provenance or {}, metrics or {}, random_weights)
+
+
+class _ByPosition(nn.Module):
+    """The exporter names inputs and outputs by position; the spec gives the order."""
+
+    def __init__(self, net: nn.Module, stage: Stage):
+        super().__init__()
+        self.net = net
+        self.inputs = [tensor.name for tensor in stage.inputs]
+        self.outputs = [tensor.name for tensor in stage.outputs]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        results = self.net(**dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(results[name] for name in self.outputs)
+
+
+def _graph(module: nn.Module, stage: Stage) -> bytes:
+    """The ONNX model of `module` without its weights, whose types and shapes stay behind as `value_info`.
+
+    The exporter merges equal initializers and folds away zeros and ones, and a new head is full of them. So it sees
+    a copy with noise for weights: the graph is the same for any values, and every weight keeps its name.
+    """
+    import onnx
+
+    wrapped = _ByPosition(deepcopy(module), stage)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in wrapped.net.state_dict().values():
+        tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    samples = tuple(torch.zeros(2, *tensor.shape) for tensor in stage.inputs)
+    batch = torch.export.Dim("batch")
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            wrapped.eval(),
+            samples,
+            input_names=wrapped.inputs,
+            output_names=wrapped.outputs,
+            dynamic_shapes=(tuple({0: batch} for _ in samples),),
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+        )
+    log.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    graph = model.graph
+    state = {"net." + name for name in module.state_dict()}
+    constants = [tensor for tensor in graph.initializer if tensor.name not in state]
+    found = [tensor for tensor in graph.initializer if tensor.name in state]
+    missing = state - {tensor.name for tensor in found}
+    if missing:
+        raise BadInput(f"export(): stage {stage.name} does not read {sorted(missing)} as they are; cast and reshape "
+                       "activations in forward, not weights")  # fmt: skip
+    declared = [
+        onnx.helper.make_tensor_value_info(tensor.name.removeprefix("net."), tensor.data_type, tensor.dims)
+        for tensor in found
+    ]
+    for node in graph.node:
+        names = [name.removeprefix("net.") if name in state else name for name in node.input]
+        del node.input[:], node.metadata_props[:]
+        node.input.extend(names)
+        node.ClearField("doc_string")
+    for repeated in (graph.initializer, graph.value_info, graph.metadata_props, model.metadata_props):
+        del repeated[:]
+    graph.initializer.extend(constants)
+    graph.value_info.extend(declared)
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+    return model.SerializeToString(deterministic=True)
+
+
+def _load(modules: Mapping[str, nn.Module], path: Path) -> dict[str, Any]:
+    """Put the weights of a .safetensors file into the modules; returns what the file says of them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            about = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(f"build(): {path} cannot be read as safetensors ({error})") from error
+    wanted = {f"{stage}.{key}": t for stage, m in modules.items() for key, t in m.state_dict().items()}
+    off = sorted(
+        name
+        for name in wanted.keys() | tensors
+        if name not in wanted or name not in tensors or wanted[name].shape != tensors[name].shape
+    )
+    if off:
+        raise BadInput(f"build(): {path} misses, or has beyond the family's or in another shape: {', '.join(off[:4])}")
+    for name, tensor in tensors.items():
+        wanted[name].copy_(tensor)
+    return about
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()

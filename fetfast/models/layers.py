@@ -1,0 +1,43 @@
+"""Layers that the families share, and the one rule of mixed precision: `cast`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm with scale and shift, [B, C, H, W] of any float type; computes in f32."""
+
+    keeps_f32 = True
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+class HeadF32(nn.Conv2d):
+    """A convolution in f32 whatever the precision of what it reads: for values that a half rounds too coarsely."""
+
+    keeps_f32 = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float())
+
+
+def upsample(x: torch.Tensor) -> torch.Tensor:
+    """[B, C, H, W] -> [B, C, 2H, 2W], each pixel four times."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Give `module` the precision `dtype` in place: all its layers, but those that say `keeps_f32`."""
+    for layer in module.modules():
+        if not getattr(layer, "keeps_f32", False):
+            for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+                if tensor.is_floating_point():
+                    tensor.data = tensor.data.to(dtype)
+    return module

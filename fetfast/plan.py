@@ -1,0 +1,314 @@
+"""Plans: one `.plan` file holds a family's networks for one precision. No code is in it, and reading it needs no torch.
+
+The file is a safetensors file.
+    __metadata__["fetfast"]     JSON: format, crop, spec, precision, provenance, metrics, random_weights
+    "<stage>.<parameter>"       the weights, F32, F16 or BF16, under the names of the module's state dict
+    "graph/<stage>"             U8: the stage as an ONNX model whose weights are left out
+
+A graph declares each weight's type and shape in its `value_info`; `Plan.onnx` puts the weights in. Protocol Buffers
+merges messages that stand one after the other, so that joining means appending one message with the initializers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fetfast.errors import BadPlan
+from fetfast.models import FAMILIES
+from fetfast.spec import PRECISIONS, Spec, Stage
+
+FORMAT = 1
+CROP = "upright square, units 0 ... 1"  # the convention of spec.py; another one needs another plan
+KEY = "fetfast"
+GRAPH = "graph/"
+SHIPPED = Path(__file__).parent / "plans"
+BEST = ("unet_fp16.plan", "flow_fp32.plan")  # what ships, best first
+HEADER_LIMIT = 1 << 20
+CONSTANT_LIMIT = 1 << 16  # bytes of any constant in a graph: what is bigger is a weight
+
+DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+ONNX_DTYPES = {"float32": 1, "float16": 10, "bfloat16": 16}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A family's networks at one precision: `Plan.open` reads one, `fetfast.export` makes one."""
+
+    spec: Spec
+    precision: str  # "fp32", "fp16" or "bf16"
+    weights: Mapping[str, np.ndarray]  # "<stage>.<parameter>"
+    graphs: Mapping[str, bytes]  # stage name -> ONNX model without its weights
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # command, seed, commit
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    random_weights: bool = False
+    path: Path | None = None  # the file that it was read from
+
+    @property
+    def name(self) -> str:
+        return f"{self.spec.family}_{self.precision}"
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the file says beside weights and graphs, ready for JSON."""
+        return {
+            "format": FORMAT,
+            "crop": CROP,
+            "spec": self.spec.to_json(),
+            "precision": self.precision,
+            "provenance": dict(self.provenance),
+            "metrics": dict(self.metrics),
+            "random_weights": self.random_weights,
+        }
+
+    @staticmethod
+    def best() -> Path:
+        """The best plan that ships."""
+        return next(SHIPPED / name for name in BEST if (SHIPPED / name).exists())
+
+    @staticmethod
+    def open(path: Path | str) -> Plan:
+        """Read a plan: from the file `path`, else the plan of that name that ships (".plan" may be left out).
+
+        The weights are views of the mapped file. Raises BadPlan where the file is not wholly and exactly a plan. The
+        graphs are checked when they are used: `check` does that ahead.
+        """
+        return _read(_find(Path(path)))
+
+    def save(self, path: Path | str) -> None:
+        """Write the plan to `path`: aside first, then in place, so that no half of one is ever seen there."""
+        self.check()
+        path = Path(path)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as aside:
+            try:
+                aside.write(self._bytes())
+                aside.flush()
+                os.chmod(aside.name, 0o644)
+                Path(aside.name).replace(path)
+            except BaseException:
+                Path(aside.name).unlink()
+                raise
+
+    def _bytes(self) -> bytes:
+        from safetensors.numpy import save
+
+        graphs = {GRAPH + stage: np.frombuffer(graph, np.uint8) for stage, graph in self.graphs.items()}
+        header = json.dumps(self.header, allow_nan=False)
+        return save({**self.weights, **graphs}, metadata={KEY: header})
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the file, in hex: what caches are keyed by."""
+        if self.path is None:
+            return hashlib.sha256(self._bytes()).hexdigest()
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def stage_weights(self, stage: str) -> dict[str, np.ndarray]:
+        """The weights of one stage, under the names of its module's state dict."""
+        return {name.removeprefix(stage + "."): w for name, w in self.weights.items() if name.startswith(stage + ".")}
+
+    def onnx(self, stage: str) -> bytes:
+        """One stage as an ONNX model, whole. Raises BadPlan where the graph does not fit the spec and the weights."""
+        weights = self.stage_weights(stage)
+        _check_graph(self.graphs[stage], self.spec.stage(stage), weights)
+        initializers = b"".join(_message(5, _initializer(name, weight)) for name, weight in weights.items())
+        return self.graphs[stage] + _message(7, initializers)
+
+    def check(self) -> None:
+        """Raises BadPlan where a graph does not fit the spec and the weights."""
+        for stage in self.spec.stages:
+            _check_graph(self.graphs[stage.name], stage, self.stage_weights(stage.name))
+
+
+def _find(path: Path) -> Path:
+    shipped = sorted(plan.name for plan in SHIPPED.glob("*.plan"))
+    if path.is_dir():
+        raise BadPlan(f"{path} is a folder, expected a plan file or one of those that ship: {', '.join(shipped)}")
+    if path.exists():
+        return path
+    for name in (path.name, path.name + ".plan"):
+        if path.parent == Path() and name in shipped:
+            return SHIPPED / name
+    raise BadPlan(f"{path}: no such file, and no plan of that name ships; those that ship: {', '.join(shipped)}")
+
+
+def _read(path: Path) -> Plan:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        size = int.from_bytes(head[:8], "little")
+        if not 2 <= size <= HEADER_LIMIT:
+            raise BadPlan(f"{path} {_what_it_is(head)}")
+        with safe_open(path, "np") as container:
+            names = container.offset_keys()  # in the file's order, in which the container leaves no gap
+            slices = {name: container.get_slice(name) for name in names}
+            shapes = {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
+            header = _header(path, container.metadata() or {})
+    except SafetensorError as error:
+        raise BadPlan(f"{path} is damaged ({error}); fetch or build it again") from error
+    except (OSError, ValueError) as error:
+        raise BadPlan(f"{path} cannot be read as a plan: {error}") from error
+
+    file_bytes = np.memmap(path, np.uint8, "r")
+    tensors, at = {}, 8 + size
+    for name, (dtype, shape) in shapes.items():
+        if dtype not in ("U8", *DTYPES.values()) or not all(shape):
+            raise BadPlan(f"{path}: tensor {name} is {dtype} {list(shape)}, expected F32, F16 or BF16 and no size of 0")
+        kind = _dtype(dtype)
+        count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        tensors[name] = file_bytes[at : at + count].view(kind).reshape(shape)
+        at += count
+    return _assemble(path, header, tensors)
+
+
+def _assemble(path: Path, header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Plan:
+    try:
+        spec = Spec.from_json(header["spec"])
+    except ValueError as error:
+        raise BadPlan(f"{path}: {error}") from error
+    precision = header["precision"]
+    if spec.family not in FAMILIES:
+        raise BadPlan(f"{path} is of the family {spec.family[:40]!r}, expected one of {', '.join(FAMILIES)}")
+    if precision not in PRECISIONS:
+        raise BadPlan(f"{path}: precision is {str(precision)[:40]!r}, expected one of {', '.join(PRECISIONS)}")
+
+    graphs = {stage.name: tensors.pop(GRAPH + stage.name, None) for stage in spec.stages}
+    for stage, graph in graphs.items():
+        if graph is None or graph.dtype != np.uint8 or graph.ndim != 1:
+            raise BadPlan(f"{path}: {GRAPH}{stage} is missing or not U8 of one axis")
+    precise = {stage.name: stage.precise for stage in spec.stages}
+    for name, tensor in tensors.items():
+        stage = name.partition(".")[0]
+        if stage not in precise:
+            raise BadPlan(f"{path}: tensor {name} belongs to none of the stages {', '.join(precise)}")
+        allowed = {"F32"} if precise[stage] else {"F32", DTYPES[precision]}
+        if tensor.dtype not in {_dtype(dtype) for dtype in allowed}:
+            raise BadPlan(f"{path}: tensor {name} is {tensor.dtype}, expected {' or '.join(sorted(allowed))}")
+    return Plan(
+        spec, precision, tensors, {stage: graph.tobytes() for stage, graph in graphs.items() if graph is not None},
+        header["provenance"], header["metrics"], header["random_weights"], path,
+    )  # fmt: skip
+
+
+def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    if KEY not in metadata:
+        raise BadPlan(f"{path} holds tensors but no plan; make one of them: fetfast build FAMILY --weights {path}")
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} in the header")
+
+    try:
+        header = json.loads(metadata[KEY], parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadPlan(f"{path}: the header is no JSON ({error})") from error
+    version = header.get("format") if isinstance(header, dict) else None
+    if version != FORMAT:
+        raise BadPlan(f"{path} is a plan of format {version!r}, this version reads {FORMAT}; build it again")
+    kinds = {"spec": dict, "precision": str, "provenance": dict, "metrics": dict, "random_weights": bool}
+    wrong = [key for key, kind in kinds.items() if type(header.get(key)) is not kind]
+    if wrong or set(header) - set(kinds) != {"format", "crop"}:
+        raise BadPlan(f"{path}: the header must have exactly format, crop, {', '.join(kinds)}; wrong: {wrong}")
+    if header["crop"] != CROP:
+        raise BadPlan(f"{path} crops as {str(header['crop'])[:40]!r}, expected {CROP!r}; build it again")
+    return header
+
+
+def _what_it_is(head: bytes) -> str:
+    if head[:4] in (b"ftrt", b"ptrt"):
+        return "is a raw TensorRT engine, bound to one machine; give the .plan that it was built from"
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        return "is a PyTorch or zip file; save its weights as .safetensors, then: fetfast build FAMILY --weights FILE"
+    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42"):
+        return "is an ONNX model; give a .plan, made by: fetfast build FAMILY"
+    if len(head) < 16:
+        return "is too short for a plan; fetch or build it again"
+    return f"is not a plan, or its header is over {HEADER_LIMIT} bytes; make one by: fetfast build FAMILY"
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name == "BF16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype({"F32": np.float32, "F16": np.float16, "U8": np.uint8}[name])
+
+
+def _check_graph(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None:
+    """The graph takes and gives what the spec says, uses just the weights that are there, and nothing from outside."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    def check(holds: bool, message: str) -> None:
+        if not holds:
+            raise BadPlan(f"graph of stage {stage.name}: {message}; build the plan again")
+
+    def typed(value: Any, batch: int) -> tuple[int, tuple[int, ...]]:
+        tensor = value.type.tensor_type
+        return tensor.elem_type, tuple(d.dim_value for d in tensor.shape.dim)[batch:]
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(graph)
+    except DecodeError as error:
+        raise BadPlan(f"graph of stage {stage.name} is no ONNX model ({error})") from error
+    domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
+    check(domains <= {"", "ai.onnx"} and not model.functions, f"operators from {sorted(domains)}, expected ONNX's own")
+    for title, values, tensors in (
+        ("inputs", model.graph.input, stage.inputs),
+        ("outputs", model.graph.output, stage.outputs),
+    ):
+        check([v.name for v in values] == [t.name for t in tensors], f"its {title} are not the spec's")
+        for value, tensor in zip(values, tensors, strict=True):
+            check(typed(value, 1) == (1, tensor.shape), f"{value.name} is not f32 [B, {tensor.shape}]")
+    declared = {value.name: typed(value, 0) for value in model.graph.value_info}
+    got = {name: (ONNX_DTYPES.get(weight.dtype.name), weight.shape) for name, weight in weights.items()}
+    off = sorted(name for name in declared.keys() | got if declared.get(name) != got.get(name))
+    check(not off, f"weights missing, unknown or of another shape: {', '.join(off[:4])}")
+
+    constants = list(model.graph.initializer)
+    known = {*declared, *(value.name for value in model.graph.input), *(c.name for c in constants), ""}
+    for node in model.graph.node:
+        check(known.issuperset(node.input), f"{node.op_type} reads what nothing gives")
+        check(not known.intersection(node.output) - {""}, f"{node.op_type} gives a name twice")
+        known.update(node.output)
+        for attribute in node.attribute:
+            check(not attribute.HasField("g") and not attribute.graphs, f"{node.op_type} has a graph of its own")
+            constants += [attribute.t, *attribute.tensors]
+    check(known.issuperset(t.name for t in stage.outputs), "an output that nothing gives")
+    check(not model.graph.sparse_initializer, "sparse tensors")
+    for constant in constants:
+        check(constant.data_location == 0 and not constant.external_data, "tensors in another file")
+        count = int(np.prod([min(max(n, 0), 1 << 20) for n in constant.dims], dtype=np.float64))
+        check(count <= CONSTANT_LIMIT and constant.ByteSize() <= CONSTANT_LIMIT, f"constant {constant.name} is too big")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _message(number: int, content: bytes) -> bytes:
+    """A field of a Protocol Buffers message that holds bytes or another message."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _initializer(name: str, weight: np.ndarray) -> bytes:
+    """ONNX's TensorProto: dims = 1, data_type = 2, name = 8, raw_data = 9."""
+    dims = b"".join(b"\x08" + _varint(size) for size in weight.shape)
+    dtype = b"\x10" + _varint(ONNX_DTYPES[weight.dtype.name])
+    return dims + dtype + _message(8, name.encode()) + _message(9, weight.tobytes())
