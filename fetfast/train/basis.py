@@ -1,0 +1,105 @@
+"""The weights of family `flow`, taken from the morphable model. Needs no PyTorch and no data; takes a second.
+
+    python -m fetfast.train.basis --facekit ict_facekit_f16.npz -o W.safetensors
+    fetfast build flow --weights W.safetensors --precision fp32 -o flow_fp32.plan
+
+The file holds `fuse.basis` f32 [52, 478, 3] and `fuse.camera` f32 [3, 478]; `models/flow.py` says what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from fetfast.spec import BLENDSHAPES, LANDMARKS
+from fetfast.train.facekit import Facekit
+
+LIDS_AND_SKIN = 468  # the landmarks before the irises
+IRISES = {"Right": slice(468, 473), "Left": slice(473, 478)}  # centre, then its rim: image right, up, left, down
+IRIS_RADIUS = 0.59  # cm; 11.8 mm across, which varies little between people
+LOOK = {"In": 28.0, "Out": 28.0, "Up": 25.0, "Down": 28.0}  # degrees that the eyeball turns at blendshape 1
+
+
+def basis(kit: Facekit) -> np.ndarray:
+    """f32 [52, 478, 3]: how far a unit of each blendshape moves each landmark of the mean face, cm.
+
+    A blendshape that the model splits into left and right drives both. The model's eyeLook modes move lids only: here
+    they turn the iris too, as a point of the eyeball.
+    """
+    vertices = kit.landmark_vertices[:LIDS_AND_SKIN]
+    joined = (kit.to_blendshapes > 0).astype(np.float32)  # [53, 52]
+    out = np.zeros((len(BLENDSHAPES), LANDMARKS, 3), np.float32)
+    out[:, :LIDS_AND_SKIN] = np.einsum("me,mkc->ekc", joined, kit.expressions[:, vertices])
+    for side, rows in IRISES.items():
+        arm = iris(kit, side) - eyeball(kit, side)[0]
+        toward_nose = np.array([-1.0 if side == "Left" else 1.0, 0, 0])
+        ways = {"In": toward_nose, "Out": -toward_nose, "Up": np.array([0, 1.0, 0]), "Down": np.array([0, -1.0, 0])}
+        for way, degrees in LOOK.items():
+            axis = np.cross((0, 0, 1), ways[way])
+            out[BLENDSHAPES.index(f"eyeLook{way}{side}"), rows] = np.radians(degrees) * np.cross(axis, arm)
+    return out
+
+
+def camera(kit: Facekit) -> np.ndarray:
+    """f32 [3, 478]: the matrix that, times landmarks [478, 2], gives the affine camera [3, 2].
+
+    Weighted least squares against the mean face: a landmark counts by how little identity and expression move it.
+    """
+    points = neutral_points(kit)
+    vertices = kit.landmark_vertices[:LIDS_AND_SKIN]
+    spread = sum(np.square(modes[:, vertices]).sum((0, 2)) for modes in (kit.identities, kit.expressions))
+    weight = np.zeros(LANDMARKS)
+    weight[:LIDS_AND_SKIN] = 1 / spread
+    weight /= weight.sum()
+    centred = points - weight @ points
+    fit = np.linalg.solve(centred.T @ (weight[:, None] * centred), centred.T * weight)
+    return (fit - fit.sum(1, keepdims=True) * weight).astype(np.float32)
+
+
+def neutral_points(kit: Facekit) -> np.ndarray:
+    """f32 [478, 3] the landmarks of the mean face, irises included."""
+    skin = kit.neutral[kit.landmark_vertices[:LIDS_AND_SKIN]]
+    return np.concatenate([skin, iris(kit, "Right"), iris(kit, "Left")])
+
+
+def eyeball(kit: Facekit, side: str) -> tuple[np.ndarray, float]:
+    """Centre [3] and radius of the sphere through an eyeball's vertices."""
+    vertices = kit.neutral[kit.parts(f"Iris{side}")].astype(np.float64)
+    system = np.c_[2 * vertices, np.ones(len(vertices))]
+    *centre, rest = np.linalg.lstsq(system, np.square(vertices).sum(1), rcond=None)[0]
+    return np.array(centre, np.float32), float(np.sqrt(rest + np.square(centre).sum()))
+
+
+def iris(kit: Facekit, side: str) -> np.ndarray:
+    """f32 [5, 3] the iris landmarks of an eye that looks straight ahead."""
+    centre, radius = eyeball(kit, side)
+    flat = IRIS_RADIUS * np.array([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)])
+    return (centre + np.c_[flat, np.sqrt(radius**2 - np.square(flat).sum(1))]).astype(np.float32)
+
+
+def origin(facekit: Path) -> dict[str, str]:
+    """What a plan says of where its weights come from; the model's licence asks to be kept with what is made of it."""
+    out = {"command": "python -m fetfast.train.basis", "model": "ICT-FaceKit"}
+    if facekit.is_dir():
+        return out | {"licence": (facekit / "LICENSE").read_text()}
+    with np.load(facekit, allow_pickle=False) as archive:
+        return out | {"licence": str(archive["licence"]), "commit": str(archive["commit"])}
+
+
+@click.command()
+@click.option("--facekit", type=click.Path(path_type=Path), required=True, help="ICT-FaceKit's folder or packed npz.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
+def main(facekit: Path, output: Path) -> None:
+    """Takes the weights of family `flow` from the morphable model."""
+    from safetensors.numpy import save_file
+
+    kit = Facekit.open(facekit)
+    about = {"provenance": origin(facekit)}
+    save_file({"fuse.basis": basis(kit), "fuse.camera": camera(kit)}, output, {"fetfast": json.dumps(about)})
+
+
+if __name__ == "__main__":
+    main()
