@@ -1,0 +1,109 @@
+"""The command line as a user meets it: exit status, one line for a mistake, files written whole or not at all."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from fetfast import image
+from fetfast.cli import main
+
+ROOT = Path(__file__).parents[1]
+SMILE = str(ROOT / "demo" / "smile.png")
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_transfer_writes_a_marked_file(data, tmp_path):
+    out = tmp_path / "out.jpg"
+    done = run("transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--intensity", "0.8", "--regions", "mouth,eyes")
+    assert done.exit_code == 0, done.output
+    assert image.is_marked(out) and image.load(out).shape == (768, 768, 3)
+    assert run("transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--no-mark").exit_code == 0
+    assert not image.is_marked(out)
+
+
+def test_a_sheet_shows_all_three(data, tmp_path):
+    out = tmp_path / "out.png"
+    assert run("transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--sheet").exit_code == 0
+    assert image.load(out).shape == (512, 3 * 512, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["transfer", "missing.png", SMILE, "-o", "o.png"], "no such file"),
+        (["transfer", SMILE, "missing.png", "-o", "o.png"], "no such file"),
+        (["transfer", SMILE, SMILE, "-o", "o.gif"], "ends in"),
+        (["transfer", SMILE, SMILE, "-o", "no/such/o.png"], "does not exist"),
+        (["transfer", ".", SMILE, "-o", "o.png"], "is a folder"),
+        (["transfer", "blank.png", SMILE, "-o", "o.png"], "no face found"),
+        (["transfer", SMILE, "blank.png", "-o", "o.png"], "no face"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--intensity", "7"], "intensity"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--regions", "nose"], "regions"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--face", "5"], "5"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--plan", "none.plan"], "none.plan"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--plan", "blank.png"], "plan"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--backend", "abacus"], "backend"),
+        (["transfer", SMILE, SMILE], "--output"),
+        (["info", "none.plan"], "none.plan"),
+        (["build", "nofamily", "--precision", "fp32", "-o", "p.plan"], "family"),
+        (["build", "unet", "--precision", "fp32", "--weights", "blank.png", "-o", "p.plan"], "safetensors"),
+        (["bench", "--plan", "none.plan"], "none.plan"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("blank.png")
+    done = run(*arguments)
+    assert done.exit_code == 2, done.output
+    last = done.output.strip().splitlines()[-1]
+    assert words in last
+    assert "Traceback" not in done.output
+    assert {p.name for p in tmp_path.iterdir()} == {"blank.png"}, "a partial file was left"
+
+
+def test_info_says_what_is_inside():
+    done = run("info", "flow_fp32.plan")
+    assert done.exit_code == 0 and "source_blendshapes" in done.output
+    assert json.loads(run("info", "flow_fp32", "--json").output)["spec"]["family"] == "flow"
+
+
+def test_doctor_says_what_runs():
+    done = run("doctor")
+    assert done.exit_code == 0, done.output
+    findings = json.loads(run("doctor", "--json").output)
+    assert findings["backends"]["openvino"] is None and findings["self_test"]["ok"]
+
+
+def test_bench_prints_every_part(tmp_path):
+    done = run("bench", "--plan", "flow_fp32", "--steps", "5", "--json", tmp_path / "b.json")
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "b.json").read_text())
+    assert sum(figures["parts"].values()) == pytest.approx(figures["step_ms"]["median"], rel=0.35)
+    assert all(part in done.output for part in figures["parts"])
+
+
+def test_build_marks_random_weights(tmp_path):
+    plan = tmp_path / "u.plan"
+    done = run("build", "unet", "--precision", "fp32", "-o", plan)
+    assert done.exit_code == 0, done.output
+    assert "RANDOM WEIGHTS" in run("info", plan).output
+
+
+def test_every_command_helps():
+    for name in main.commands:
+        done = run(name, "--help")
+        assert done.exit_code == 0 and len(done.output.splitlines()) > 4
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "fetfast.cli", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and "0.1.0" in done.stdout

@@ -1,0 +1,152 @@
+"""The whole way of a frame, with the plans that ship, on real faces."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fetfast
+from fetfast import BadInput, Engine, NoFace, Unavailable
+from fetfast.spec import BLENDSHAPES, REGIONS
+
+SMILE = [BLENDSHAPES.index("mouthSmileLeft"), BLENDSHAPES.index("mouthSmileRight")]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture(scope="module")
+def result(engine, smile, portrait):
+    return engine.transfer(smile, portrait)
+
+
+def blendshapes(engine, frame):
+    return engine.landmarker.detect(frame)[0].blendshapes
+
+
+def test_the_expression_comes_over(engine, smile, portrait, result):
+    driver, before, after = (blendshapes(engine, f)[SMILE].mean() for f in (smile, portrait, result))
+    assert before < driver - 0.2, "the test's own ground: the target smiles less than the source"
+    assert after - before > 0.25 * (driver - before)
+
+
+def test_what_is_not_face_stays_bit_for_bit(portrait, result):
+    assert result.shape == portrait.shape and result.dtype == np.uint8
+    changed = (result != portrait).any(-1)
+    assert 0.005 < changed.mean() < 0.5
+    assert not changed[:40].any() and not changed[:, :40].any() and not changed[:, -40:].any()
+
+
+def test_intensity_scales_the_change(engine, smile, portrait, result):
+    still = engine.transfer(smile, portrait, intensity=0)
+    np.testing.assert_allclose(still.astype(int), portrait, atol=1)
+    half = blendshapes(engine, engine.transfer(smile, portrait, intensity=0.5))[SMILE].mean()
+    assert blendshapes(engine, portrait)[SMILE].mean() < half < blendshapes(engine, result)[SMILE].mean()
+
+
+def test_regions_keep_to_themselves(engine, smile, portrait, result):
+    mouth = engine.transfer(smile, portrait, regions=("mouth",))
+    face = engine.landmarker.detect(portrait)[0]
+    brow_row = int(face.landmarks[[105, 334], 1].mean())  # the middles of the brows
+    chin_row = int(face.landmarks[17, 1])
+    change = np.abs(mouth.astype(int) - portrait).sum((1, 2))
+    full = np.abs(result.astype(int) - portrait).sum((1, 2))
+    assert change[chin_row - 60 : chin_row].sum() > 0.5 * full[chin_row - 60 : chin_row].sum()
+    assert change[brow_row - 20 : brow_row + 5].sum() < 0.35 * full[brow_row - 20 : brow_row + 5].sum()
+
+
+def test_the_same_input_gives_the_same_bytes(engine, smile, portrait, result):
+    np.testing.assert_array_equal(engine.transfer(smile, portrait), result)
+
+
+def test_every_kind_of_target_gives_the_same_picture(engine, smile, portrait, result):
+    pil = engine.transfer(smile, Image.fromarray(portrait))
+    assert isinstance(pil, Image.Image)
+    np.testing.assert_array_equal(np.asarray(pil), result)
+    chw = torch.from_numpy(portrait).permute(2, 0, 1)
+    np.testing.assert_array_equal(engine.transfer(smile, chw).permute(1, 2, 0), result)
+    floats = engine.transfer(smile, chw / 255)
+    assert floats.dtype == torch.float32
+    np.testing.assert_array_equal((floats * 255).round().byte().permute(1, 2, 0), result)
+    np.testing.assert_array_equal(engine.transfer(Image.fromarray(smile), portrait[:, ::-1][:, ::-1]), result)
+
+
+def test_batches(engine, smile, portrait, result):
+    batch = engine.transfer(smile, np.stack([portrait, portrait[:, ::-1]]))
+    assert batch.shape == (2, *portrait.shape)
+    np.testing.assert_array_equal(batch[0], result)
+    several = engine.transfer([smile, smile], portrait)
+    np.testing.assert_array_equal(several[1], result)
+    listed = engine.transfer([smile, smile], [Image.fromarray(portrait)])
+    assert [type(r) for r in listed] == [Image.Image] * 2
+    with pytest.raises(BadInput, match="2 sources and 3 targets"):
+        engine.transfer([smile] * 2, [portrait] * 3)
+
+
+def test_a_stream_follows_its_driver(engine, smile, portrait, result):
+    blank = np.zeros_like(smile)
+    frames = list(engine.stream([blank, smile, blank, smile], portrait))
+    np.testing.assert_array_equal(frames[0], portrait)  # nobody seen yet
+    np.testing.assert_array_equal(frames[1], result)
+    np.testing.assert_array_equal(frames[2], result)  # nobody there: the last expression is held
+    assert len({id(f) for f in frames}) == 4
+    tracked = list(engine.stream([smile] * 3, portrait))
+    assert np.abs(tracked[2].astype(int) - result).mean() < 1
+    with pytest.raises(BadInput, match="batch of 2"):
+        engine.stream([smile], [portrait, portrait])
+
+
+def test_known_faces_need_no_pictures(engine, smile, portrait, result):
+    face = engine.landmarker.detect(smile)[0]
+    own = engine.landmarker.detect(portrait)[0]
+    np.testing.assert_array_equal(engine.transfer(face, portrait, face=own), result)
+    np.testing.assert_array_equal(next(iter(engine.stream([face], portrait))), result)
+
+
+def test_one_or_all_of_several_faces(engine, smile, portrait):
+    pair = np.concatenate([portrait[:, 130:640], portrait[::1, 130:640][:, ::-1]], axis=1)
+    half = pair.shape[1] // 2
+    moved = {
+        which: [
+            bool((engine.transfer(smile, pair, face=which) != pair)[:, part].mean() > 0.002)
+            for part in (slice(half), slice(half, None))
+        ]
+        for which in (0, 1, "all")
+    }
+    assert moved == {0: [True, False], 1: [False, True], "all": [True, True]}
+    with pytest.raises((BadInput, NoFace), match="2"):
+        engine.transfer(smile, pair, face=2)
+
+
+def test_mistakes_are_named(engine, smile, portrait):
+    blank = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(NoFace, match="src"):
+        engine.transfer(blank, portrait)
+    with pytest.raises(NoFace, match="tgt"):
+        engine.transfer(smile, blank)
+    for wrong in (-0.1, 2.1, float("nan"), "much", None):
+        with pytest.raises(BadInput, match="intensity"):
+            engine.transfer(smile, portrait, intensity=wrong)
+    for wrong in (("nose",), (), "ears"):
+        with pytest.raises(BadInput, match="regions"):
+            engine.transfer(smile, portrait, regions=wrong)
+    with pytest.raises(BadInput, match="backend"):
+        Engine(backend="cudnn")
+    with pytest.raises(Unavailable):
+        Engine(device="cuda:99")
+
+
+def test_backends_agree(smile, portrait):
+    plan = "flow_fp32.plan"
+    fast, oracle = (Engine(plan, backend=b).transfer(smile, portrait) for b in ("openvino", "eager"))
+    assert np.abs(fast.astype(int) - oracle).max() <= 1
+
+
+def test_the_engine_says_what_it_runs(engine):
+    assert engine.backend == "openvino"
+    assert engine.plan.spec.family in ("flow", "unet")
+    assert all(isinstance(why, str) and why for why in engine.skipped.values())
+    assert "openvino" not in engine.skipped and set(REGIONS) == {"brows", "eyes", "gaze", "mouth"}
+    assert fetfast.Engine is Engine
