@@ -1,0 +1,104 @@
+// What crop and paste share: a pixel's colour, a frame of any strides, an affine map, and how both are sampled.
+// No include and no std here, so that g++, nvcc and NVRTC compile the same text.
+// Coordinates are those of fetfast/spec.py: the pixel in row r and column c has its centre at (c + 0.5, r + 0.5).
+#pragma once
+
+#if defined(__CUDACC__)
+#define FETFAST_HD __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define FETFAST_HD inline __attribute__((always_inline))
+#else
+#define FETFAST_HD inline
+#endif
+
+namespace fetfast {
+
+// Red, green, blue and one lane unused: four fill a vector register.
+#if defined(__GNUC__) && !defined(__CUDACC__)
+typedef float Color __attribute__((vector_size(16)));
+#else
+struct Color {
+  float lane[4];
+  FETFAST_HD float& operator[](int i) { return lane[i]; }
+  FETFAST_HD float operator[](int i) const { return lane[i]; }
+};
+FETFAST_HD Color operator+(Color a, Color b) {
+  return {a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]};
+}
+FETFAST_HD Color operator-(Color a, Color b) {
+  return {a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]};
+}
+FETFAST_HD Color operator*(float s, Color a) { return {s * a[0], s * a[1], s * a[2], s * a[3]}; }
+#endif
+
+struct Point {
+  float x, y;
+};
+
+// Row-major [2, 3]: p -> (xx xy; yx yy) p + (x0, y0).
+struct Affine {
+  float xx, xy, x0, yx, yy, y0;
+  FETFAST_HD Point operator()(Point p) const { return {xx * p.x + xy * p.y + x0, yx * p.x + yy * p.y + y0}; }
+  FETFAST_HD Point turn(Point v) const { return {xx * v.x + xy * v.y, yx * v.x + yy * v.y}; }  // no translation
+};
+
+// A NaN becomes `low`: an index computed from the result is always inside.
+FETFAST_HD float clamp(float v, float low, float high) {
+  v = v > low ? v : low;
+  return v < high ? v : high;
+}
+
+FETFAST_HD float or_zero(float v) { return v == v ? v : 0.0f; }
+
+template <class T>
+FETFAST_HD T lerp(T a, T b, float t) {
+  return a + t * (b - a);
+}
+
+// One coordinate of a bilinear sample: between pixel `low` and pixel `high`, at `t`. Outside of 0 ... n the border
+// pixel is repeated.
+struct Between {
+  int low, high;
+  float t;
+  FETFAST_HD Between(float x, int n) {
+    x = clamp(x - 0.5f, 0.0f, float(n - 1));
+    low = int(x);
+    high = low + (low < n - 1);
+    t = x - float(low);
+  }
+};
+
+// u8 [height, width, 3]; strides in bytes.
+struct Frame {
+  const unsigned char* data;
+  long long row, column, channel;
+  int height, width;
+
+  FETFAST_HD Color at(const unsigned char* line, int x) const {
+    const unsigned char* p = line + x * column;
+    return Color{float(p[0]), float(p[channel]), float(p[2 * channel]), 0.0f};
+  }
+
+  FETFAST_HD Color bilinear(Point p) const {
+    Between x(p.x, width), y(p.y, height);
+    const unsigned char *top = data + y.low * row, *bottom = data + y.high * row;
+    return lerp(lerp(at(top, x.low), at(top, x.high), x.t), lerp(at(bottom, x.low), at(bottom, x.high), x.t), y.t);
+  }
+};
+
+// f32 [channels, size, size]; strides in bytes.
+struct Field {
+  const char* data;
+  long long channel, row, column;
+
+  FETFAST_HD float at(int c, int y, int x) const {
+    return *(const float*)(data + c * channel + y * row + x * column);
+  }
+
+  FETFAST_HD float bilinear(int c, Between x, Between y) const {
+    return or_zero(lerp(lerp(at(c, y.low, x.low), at(c, y.low, x.high), x.t),
+                        lerp(at(c, y.high, x.low), at(c, y.high, x.high), x.t), y.t));
+  }
+};
+
+}  // namespace fetfast
