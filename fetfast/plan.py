@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fetfast.errors import BadPlan
+from fetfast.errors import BadInput, BadPlan
 from fetfast.models import FAMILIES
 from fetfast.spec import PRECISIONS, Spec, Stage
 
@@ -85,18 +84,22 @@ class Plan:
         return _read(_find(Path(path)))
 
     def save(self, path: Path | str) -> None:
-        """Write the plan to `path`: aside first, then in place, so that no half of one is ever seen there."""
+        """Write the plan to `path`: aside first, then in place, so that no half of one is ever seen there.
+
+        Raises BadInput where the file cannot be written.
+        """
         self.check()
         path = Path(path)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as aside:
-            try:
-                aside.write(self._bytes())
-                aside.flush()
-                os.chmod(aside.name, 0o644)
-                Path(aside.name).replace(path)
-            except BaseException:
-                Path(aside.name).unlink()
-                raise
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_bytes(self._bytes())
+            aside.replace(path)
+        except OSError as error:
+            raise BadInput(
+                f"save(): cannot write {path} ({error.strerror}); give a file in a folder of yours"
+            ) from error
+        finally:
+            aside.unlink(missing_ok=True)
 
     def _bytes(self) -> bytes:
         from safetensors.numpy import save

@@ -45,7 +45,7 @@ BLENDSHAPES = tuple(
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named tensor of a stage. `shape` is without the batch: every tensor has B in front. `dtype` as NumPy says it."""
+    """A named tensor of a stage. `shape` is without the batch: every tensor has B in front. `dtype`: float32."""
 
     name: str
     shape: tuple[int, ...]
@@ -135,11 +135,10 @@ def _tensor(data: Any) -> TensorSpec:
     _fields(data, "tensor", name=str, shape=list, dtype=str)
     name, shape, dtype = data["name"], data["shape"], data["dtype"]
     _check(name.isidentifier(), f"tensor name {name[:40]!r} is no identifier")
+    sizes = 0 < len(shape) <= 4 and all(type(n) is int and 0 < n <= MAX_SIDE for n in shape)
     _check(
-        0 < len(shape) <= 4
-        and all(type(n) is int and 0 < n <= MAX_SIDE for n in shape)
-        and prod(shape) <= MAX_ELEMENTS,
-        f"shape of {name} is {str(shape)[:80]}, expected 1 to 4 sizes of 1 ... {MAX_SIDE}, {MAX_ELEMENTS} elements in all",
+        sizes and prod(shape) <= MAX_ELEMENTS,
+        f"shape of {name} is {str(shape)[:80]}, expected 1 to 4 sizes of 1 ... {MAX_SIDE}, at most {MAX_ELEMENTS} in all",
     )
     _check(dtype == "float32", f"dtype of {name} is {dtype[:40]!r}, expected float32")
     return TensorSpec(name, tuple(shape), dtype)

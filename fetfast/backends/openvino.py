@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,8 @@ def load(plan: Plan, device: str | None = None, threads: int | None = None) -> d
     for stage in plan.spec.stages:
         f32 = stage.precise or plan.precision == "fp32"
         try:
-            compiled = compile_model(
-                lambda stage=stage: plan.onnx(stage.name), f"{plan.digest}-{stage.name}", f32=f32, threads=threads
-            )
+            key = f"{plan.digest}-{stage.name}"
+            compiled = compile_model(partial(plan.onnx, stage.name), key, f32=f32, threads=threads)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-300:]
             raise BadPlan(f"{plan.name}: OpenVINO cannot take stage {stage.name} ({reason})") from error
@@ -63,12 +62,8 @@ def compile_model(
     entry = _entry(f"{key}-{config['INFERENCE_PRECISION_HINT']}")
     if entry.exists() and (blob := _unseal(entry.read_bytes())) is not None:
         return core.import_model(blob, "CPU", config)
-    source = model()
-    network = core.read_model(model=source)
-    for port in network.inputs:
-        if port.partial_shape.is_dynamic:
-            network.reshape({p: [1, *list(p.partial_shape)[1:]] for p in network.inputs})
-            break
+    network = core.read_model(model=model())
+    network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
     compiled = core.compile_model(network, "CPU", config)
     _write(entry, compiled.export_model().getvalue())
     return compiled
