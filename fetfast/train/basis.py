@@ -44,25 +44,12 @@ def basis(kit: Facekit) -> np.ndarray:
 
 
 def camera(kit: Facekit) -> np.ndarray:
-    """f32 [3, 478]: the matrix that, times landmarks [478, 2], gives the affine camera [3, 2].
-
-    Weighted least squares against the mean face: a landmark counts by how little identity and expression move it.
-    """
-    points = neutral_points(kit)
-    vertices = kit.landmark_vertices[:LIDS_AND_SKIN]
-    spread = sum(np.square(modes[:, vertices]).sum((0, 2)) for modes in (kit.identities, kit.expressions))
-    weight = np.zeros(LANDMARKS)
-    weight[:LIDS_AND_SKIN] = 1 / spread
-    weight /= weight.sum()
-    centred = points - weight @ points
-    fit = np.linalg.solve(centred.T @ (weight[:, None] * centred), centred.T * weight)
-    return (fit - fit.sum(1, keepdims=True) * weight).astype(np.float32)
-
-
-def neutral_points(kit: Facekit) -> np.ndarray:
-    """f32 [478, 3] the landmarks of the mean face, irises included."""
+    """f32 [3, 478]: the matrix that, times landmarks [478, 2], gives the affine camera [3, 2]: the pseudo-inverse of
+    the mean face. The irises, which gaze moves, have no say."""
     skin = kit.neutral[kit.landmark_vertices[:LIDS_AND_SKIN]]
-    return np.concatenate([skin, iris(kit, "Right"), iris(kit, "Left")])
+    out = np.zeros((3, LANDMARKS), np.float32)
+    out[:, :LIDS_AND_SKIN] = np.linalg.pinv(skin - skin.mean(axis=0))
+    return out
 
 
 def eyeball(kit: Facekit, side: str) -> tuple[np.ndarray, float]:

@@ -1,0 +1,60 @@
+"""Pictures to evaluate on: folders of photographs, videos, and where the data folder lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from fetfast import image
+from fetfast.errors import BadInput, MissingAsset, Unavailable
+from fetfast.image import Frame
+
+PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def default(name: str) -> Path:
+    """A folder or file of the data folder: FETFAST_DATA, else ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("FETFAST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    if not (folder / name).exists():
+        raise MissingAsset(f"no {name} in {folder}; give your own --targets and --drivers, or set FETFAST_DATA")
+    return folder / name
+
+
+def photos(path: Path) -> list[Path]:
+    """The photographs in a folder, by name; a file is taken as one."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise BadInput(f"{path}: there is no such file or folder")
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTOS)
+    if not found:
+        raise BadInput(f"{path} holds no photographs, expected some of {', '.join(PHOTOS)}")
+    return found
+
+
+def frames(path: Path, every: int = 1) -> Iterator[tuple[str, Frame]]:
+    """Name and u8 [H, W, 3] of each photograph in a folder, or of every `every`-th frame of a video."""
+    if every < 1:
+        raise BadInput(f"every is {every}, expected 1 (each frame) or more")
+    if path.is_file() and path.suffix.lower() not in PHOTOS:
+        return video(path, every)
+    return ((photo.name, image.load(photo)) for photo in photos(path))
+
+
+def video(path: Path, every: int) -> Iterator[tuple[str, Frame]]:
+    try:
+        import av
+    except ImportError:
+        raise Unavailable('reading a video needs PyAV: pip install "fetfast[video]"') from None
+    try:
+        with av.open(path) as container:
+            for i, frame in islice(enumerate(container.decode(video=0)), 0, None, every):
+                yield f"{path.name} frame {i}", np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    except (av.FFmpegError, IndexError) as error:
+        raise BadInput(
+            f"{path} cannot be read as a video ({error}); give a video, or a folder of photographs"
+        ) from error
