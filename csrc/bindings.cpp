@@ -6,6 +6,7 @@
 
 #include "crop.h"
 #include "parallel.h"
+#include "paste.h"
 
 namespace py = pybind11;
 using namespace fetfast;
@@ -40,10 +41,29 @@ static void crop(const Bytes& frame, const Floats& M, int taps, const std::optio
   for_each_pixel(op, 0, op.size, 0, op.size);
 }
 
+// Columns x0 ... x1 of rows y0 ... y1 of `frame` hold the crop; `out` holds a copy of the frame there already.
+static void paste(const Bytes& frame, const Floats& M, const Floats& to_crop, float feather, const Floats& flow,
+                  const std::optional<Floats>& mask, const std::optional<Floats>& color, Bytes& out, int x0, int x1,
+                  int y0, int y1) {
+  auto to = out.mutable_unchecked<3>();
+  Paste op{frame_of(frame), affine_of(M), affine_of(to_crop), feather, int(flow.shape(1)), field_of(flow), {}, {},
+           to.mutable_data(0, 0, 0), out.strides(0), out.strides(1), out.strides(2)};
+  if (mask) {
+    op.mask = field_of(*mask);
+    op.color = field_of(*color);
+  }
+  py::gil_scoped_release release;
+  for_each_pixel(op, x0, x1, y0, y1);
+}
+
 PYBIND11_MODULE(_native, m) {
   m.doc() = "CPU form of fetfast's frame ops";
   m.def("set_threads", [](int n) { Pool::instance().set_threads(n); }, "How many threads one call may use.");
   m.def("threads", [] { return Pool::instance().threads(); });
   m.def("crop", &crop, py::arg("frame").noconvert(), py::arg("M").noconvert(), py::arg("taps"),
         py::arg("flow").noconvert().none(true), py::arg("out").noconvert());
+  m.def("paste", &paste, py::arg("frame").noconvert(), py::arg("M").noconvert(), py::arg("to_crop").noconvert(),
+        py::arg("feather"), py::arg("flow").noconvert(), py::arg("mask").noconvert().none(true),
+        py::arg("color").noconvert().none(true), py::arg("out").noconvert(), py::arg("x0"), py::arg("x1"),
+        py::arg("y0"), py::arg("y1"));
 }

@@ -68,6 +68,24 @@ struct Between {
   }
 };
 
+// One coordinate of a Catmull-Rom sample: four pixels, borders repeated. At a pixel's centre its weight is exactly 1.
+struct Around {
+  int at[4];
+  float weight[4];
+  FETFAST_HD Around(float x, int n) {
+    Between b(x, n);
+    float t = b.t;
+    at[0] = b.low - (b.low > 0);
+    at[1] = b.low;
+    at[2] = b.high;
+    at[3] = b.high + (b.high < n - 1);
+    weight[0] = t * (-0.5f + t * (1.0f - 0.5f * t));
+    weight[1] = 1.0f + t * t * (-2.5f + 1.5f * t);
+    weight[2] = t * (0.5f + t * (2.0f - 1.5f * t));
+    weight[3] = t * t * (-0.5f + 0.5f * t);
+  }
+};
+
 // u8 [height, width, 3]; strides in bytes.
 struct Frame {
   const unsigned char* data;
@@ -83,6 +101,18 @@ struct Frame {
     Between x(p.x, width), y(p.y, height);
     const unsigned char *top = data + y.low * row, *bottom = data + y.high * row;
     return lerp(lerp(at(top, x.low), at(top, x.high), x.t), lerp(at(bottom, x.low), at(bottom, x.high), x.t), y.t);
+  }
+
+  FETFAST_HD Color cubic(Point p) const {
+    Around x(p.x, width), y(p.y, height);
+    Color sum = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int i = 0; i < 4; i++) {
+      const unsigned char* line = data + y.at[i] * row;
+      Color part = x.weight[0] * at(line, x.at[0]) + x.weight[1] * at(line, x.at[1]) +
+                   x.weight[2] * at(line, x.at[2]) + x.weight[3] * at(line, x.at[3]);
+      sum = sum + y.weight[i] * part;
+    }
+    return sum;
   }
 };
 
