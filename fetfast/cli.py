@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fetfast import __version__
-from fetfast.errors import BadInput, FetfastError
+from fetfast.errors import FetfastError
 from fetfast.spec import PRECISIONS, REGIONS
 
 FILE = click.Path(path_type=Path)
@@ -156,16 +156,20 @@ def bench(plan: str | None, backend: str, steps: int, json_file: Path | None) ->
 @click.argument("plan", required=False)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--targets", type=FILE, help="A folder of portraits.  [default: the shared portraits]")
-@click.option(
-    "--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]"
-)
-@click.option("--every", type=click.IntRange(1), default=6, help="Take each Nth frame of the driver.")
+@click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
+@click.option("--every", type=click.IntRange(1), default=8, help="Take each Nth frame of a driving video.")
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
 def evaluate(
     plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, json_file: Path | None
 ) -> None:
     """Measures how well PLAN carries expressions over, and how well the target stays itself."""
-    raise BadInput("not yet")
+    from fetfast import evaluate as suite
+    from fetfast.engine import Engine
+
+    figures = suite.evaluate(Engine(plan, backend), targets, drivers, every)
+    click.echo(suite.table(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
