@@ -1,0 +1,41 @@
+"""How close a kernel must come to its reference: one rule, for all of them.
+
+An op's error against its reference in f64 may be at most twice that of plain PyTorch at the op's own precision, or a
+few roundings of the result's type where PyTorch happens to be (almost) exact.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROUNDING = {torch.float32: 2.0**-22, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+
+
+def widened(value: Any) -> Any:
+    """Tensors, and dataclasses of tensors, in f64."""
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if hasattr(value, "__dataclass_fields__"):
+        return type(value)(**{name: widened(getattr(value, name)) for name in value.__dataclass_fields__})
+    if isinstance(value, list | tuple):
+        return type(value)(widened(item) for item in value)
+    return value
+
+
+def error(got: Tensor, exact: Tensor) -> float:
+    """||got - exact|| / ||exact||, and infinite where they do not agree on what is finite."""
+    if not torch.equal(got.isfinite().cpu(), exact.isfinite().cpu()):
+        return float("inf")
+    got, exact = got.double().nan_to_num(0, 0, 0).cpu(), exact.nan_to_num(0, 0, 0).cpu()
+    return float((got - exact).norm() / exact.norm().clamp(min=1e-30))
+
+
+def assert_close(got: Tensor, reference: Callable[..., Tensor], *args: Any, eager: Tensor | None = None) -> None:
+    """`got` against reference(*args). `eager`: what plain PyTorch gives at this precision, if not the reference."""
+    exact = reference(*widened(args))
+    plain = reference(*args) if eager is None else eager
+    assert got.shape == exact.shape
+    allowed = max(2 * error(plain, exact), ROUNDING[got.dtype])
+    assert error(got, exact) <= allowed, f"error {error(got, exact):.2e}, allowed {allowed:.2e}"
