@@ -229,7 +229,7 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _what_it_is(head: bytes) -> str:
-    if head[:4] in (b"ftrt", b"ptrt"):
+    if head[:4] in (b"ftrt", b"ptrt", b"vtrt"):
         return "is a raw TensorRT engine, bound to one machine; give the .plan that it was built from"
     if head[:2] == b"PK" or head[:1] == b"\x80":
         return "is a PyTorch or zip file; save its weights as .safetensors, then: fetfast build FAMILY --weights FILE"
