@@ -13,9 +13,21 @@
 
 namespace fetfast {
 
-// Red, green, blue and one lane unused: four fill a vector register.
-#if defined(__GNUC__) && !defined(__CUDACC__)
+// Red, green, blue and one lane of no meaning: four fill a vector register. `color_at` reads one from bytes that are
+// `channel` apart; `color_at_4` from four that lie together, which a CPU can load and widen at once.
+#if defined(__GNUC__) && !defined(__CUDACC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 typedef float Color __attribute__((vector_size(16)));
+typedef int Int4 __attribute__((vector_size(16)));
+typedef short Short8 __attribute__((vector_size(16)));
+typedef char Byte16 __attribute__((vector_size(16)));
+
+FETFAST_HD Color color_at_4(const unsigned char* p) {
+  int bytes;
+  __builtin_memcpy(&bytes, p, 4);
+  Byte16 b = (Byte16)Int4{bytes, 0, 0, 0};
+  Short8 s = (Short8)__builtin_shufflevector(b, Byte16{}, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  return __builtin_convertvector((Int4)__builtin_shufflevector(s, Short8{}, 0, 8, 1, 9, 2, 10, 3, 11), Color);
+}
 #else
 struct Color {
   float lane[4];
@@ -29,7 +41,12 @@ FETFAST_HD Color operator-(Color a, Color b) {
   return {a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]};
 }
 FETFAST_HD Color operator*(float s, Color a) { return {s * a[0], s * a[1], s * a[2], s * a[3]}; }
+FETFAST_HD Color color_at_4(const unsigned char* p) { return {float(p[0]), float(p[1]), float(p[2]), 0.0f}; }
 #endif
+
+FETFAST_HD Color color_at(const unsigned char* p, long long channel) {
+  return Color{float(p[0]), float(p[channel]), float(p[2 * channel]), 0.0f};
+}
 
 struct Point {
   float x, y;
@@ -92,25 +109,38 @@ struct Frame {
   long long row, column, channel;
   int height, width;
 
-  FETFAST_HD Color at(const unsigned char* line, int x) const {
-    const unsigned char* p = line + x * column;
-    return Color{float(p[0]), float(p[channel]), float(p[2 * channel]), 0.0f};
-  }
-
   FETFAST_HD Color bilinear(Point p) const {
     Between x(p.x, width), y(p.y, height);
-    const unsigned char *top = data + y.low * row, *bottom = data + y.high * row;
-    return lerp(lerp(at(top, x.low), at(top, x.high), x.t), lerp(at(bottom, x.low), at(bottom, x.high), x.t), y.t);
+    return byte_follows(x.high) ? bilinear<true>(x, y) : bilinear<false>(x, y);
   }
 
   FETFAST_HD Color cubic(Point p) const {
     Around x(p.x, width), y(p.y, height);
+    return byte_follows(x.at[3]) ? cubic<true>(x, y) : cubic<false>(x, y);
+  }
+
+  // Whether each pixel up to column x is three bytes that lie together and a fourth that is the frame's too.
+  FETFAST_HD bool byte_follows(int x) const { return channel == 1 && column >= 3 && x + 1 < width; }
+
+  template <bool Four>
+  FETFAST_HD Color at(const unsigned char* line, int x) const {
+    return Four ? color_at_4(line + x * column) : color_at(line + x * column, channel);
+  }
+
+  template <bool Four>
+  FETFAST_HD Color bilinear(Between x, Between y) const {
+    const unsigned char *top = data + y.low * row, *bottom = data + y.high * row;
+    return lerp(lerp(at<Four>(top, x.low), at<Four>(top, x.high), x.t),
+                lerp(at<Four>(bottom, x.low), at<Four>(bottom, x.high), x.t), y.t);
+  }
+
+  template <bool Four>
+  FETFAST_HD Color cubic(const Around& x, const Around& y) const {
     Color sum = {0.0f, 0.0f, 0.0f, 0.0f};
     for (int i = 0; i < 4; i++) {
       const unsigned char* line = data + y.at[i] * row;
-      Color part = x.weight[0] * at(line, x.at[0]) + x.weight[1] * at(line, x.at[1]) +
-                   x.weight[2] * at(line, x.at[2]) + x.weight[3] * at(line, x.at[3]);
-      sum = sum + y.weight[i] * part;
+      sum = sum + y.weight[i] * (x.weight[0] * at<Four>(line, x.at[0]) + x.weight[1] * at<Four>(line, x.at[1]) +
+                                 x.weight[2] * at<Four>(line, x.at[2]) + x.weight[3] * at<Four>(line, x.at[3]));
     }
     return sum;
   }
