@@ -138,7 +138,7 @@ def _tensor(data: Any) -> TensorSpec:
     sizes = 0 < len(shape) <= 4 and all(type(n) is int and 0 < n <= MAX_SIDE for n in shape)
     _check(
         sizes and prod(shape) <= MAX_ELEMENTS,
-        f"shape of {name} is {str(shape)[:80]}, expected 1 to 4 sizes of 1 ... {MAX_SIDE}, at most {MAX_ELEMENTS} in all",
+        f"shape of {name} is {str(shape)[:80]}, expected 1 to 4 sizes up to {MAX_SIDE}, {MAX_ELEMENTS} in all",
     )
     _check(dtype == "float32", f"dtype of {name} is {dtype[:40]!r}, expected float32")
     return TensorSpec(name, tuple(shape), dtype)

@@ -1,12 +1,15 @@
 """Where the tests' data lies, and pictures that several tests use."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fetfast import image
+from fetfast.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,3 +33,24 @@ def portrait(data: Path) -> np.ndarray:
 def smile() -> np.ndarray:
     """A render of the morphable model that smiles, u8 [512, 512, 3]."""
     return image.load(ROOT / "demo" / "smile.png")
+
+
+@pytest.fixture(scope="session")
+def make_plan() -> Callable[..., Plan]:
+    """make_plan(family, size, precision): its networks with noise in every weight, also in those that start at 0."""
+    torch = pytest.importorskip("torch")
+    from fetfast.export import export
+    from fetfast.models import family
+
+    @cache
+    def make(name: str, size: str, precision: str) -> Plan:
+        spec = family(name).SPECS[size]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            modules = family(name).build(spec)
+            for module in modules.values():
+                for tensor in module.state_dict().values():
+                    tensor.add_(0.02 * torch.randn(tensor.shape))
+        return export(spec, modules, precision)
+
+    return make

@@ -39,8 +39,9 @@ def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
         for stage, module in modules.items():
             weights = {name: _tensor(weight, place) for name, weight in plan.stage_weights(stage).items()}
             module.load_state_dict(weights, assign=True)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise BadPlan(f"{plan.name} does not fit its family: {' '.join(str(error).split())[:300]}") from error
+    except Exception as error:  # the arguments that a file gives to `build` may be anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise BadPlan(f"{plan.name} does not fit its family ({reason}); build it again") from error
     return {stage.name: _runner(modules[stage.name].eval(), stage, place) for stage in plan.spec.stages}
 
 
