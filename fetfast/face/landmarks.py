@@ -1,0 +1,135 @@
+"""The landmarks and the expression of each face in a frame.
+
+Regions of interest, the rotated crop, the way back to the frame and the points that the expression is read from follow
+MediaPipe's face landmarker graph in single-image mode (`detect`) and stream mode (`track`), without its smoothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fetfast.face.detect import Detector
+from fetfast.face.nets import Net
+from fetfast.face.pose import head_rotation
+from fetfast.ops.crop import crop
+from fetfast.spec import LANDMARKS
+
+Array = NDArray[np.float32]
+
+SIZE = 256  # the landmark network's input side
+MIN_PRESENCE = 0.5
+MARGIN = 1.5  # the region of interest over the face's box
+EYE_CORNERS = (33, 263)  # outer corners; the subject's right eye first
+
+# The landmarks that the blendshape network reads.
+BLENDSHAPE_POINTS = np.array(
+    """0 1 4 5 6 7 8 10 13 14 17 21 33 37 39 40 46 52 53 54 55 58 61 63 65 66 67 70 78 80 81 82 84 87 88 91 93 95 103
+    105 107 109 127 132 133 136 144 145 146 148 149 150 152 153 154 155 157 158 159 160 161 162 163 168 172 173 176
+    178 181 185 191 195 197 234 246 249 251 263 267 269 270 276 282 283 284 285 288 291 293 295 296 297 300 308 310
+    311 312 314 317 318 321 323 324 332 334 336 338 356 361 362 365 373 374 375 377 378 379 380 381 382 384 385 386
+    387 388 389 390 397 398 400 402 405 409 415 454 466 468 469 470 471 472 473 474 475 476 477""".split(),
+    dtype=np.intp,
+)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame.
+
+    landmarks: f32 [478, 3], frame pixels: x right, y down, z on the same scale, away from the viewer (what is nearer
+    than the head's middle is negative). Face Landmarker's order: 468 of the mesh, then 5 of each iris.
+    blendshapes: f32 [52] in 0 ... 1, in the order of `fetfast.spec.BLENDSHAPES`.
+    score: the network's belief that this is a face, 0.5 ... 1.
+    """
+
+    landmarks: Array
+    blendshapes: Array
+    score: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 of all landmarks, frame pixels."""
+        points = self.landmarks[:, :2]
+        return (*map(float, points.min(axis=0)), *map(float, points.max(axis=0)))
+
+    @cached_property
+    def pose(self) -> Array:
+        """The head's rotation f32 [3, 3]: turns the axes of an upright head that faces the viewer (x right, y down,
+        z away from the viewer) into the frame's. A frontal face has the identity."""
+        return head_rotation(self.landmarks)
+
+
+class Landmarker:
+    """Finds faces and reads them.
+
+    threads: how many of the CPU's threads the networks use; None leaves it to OpenVINO.
+    Not for use by two threads at once. Raises MissingAsset where the networks cannot be had.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._detector = Detector(threads)
+        self._landmarks = Net("face_landmarks_detector", threads)
+        self._blendshapes = Net("face_blendshapes", threads)
+        self._input = self._landmarks.input[0].transpose(2, 0, 1)
+
+    def detect(self, frame: NDArray[np.uint8], smallest: int = 30) -> list[Face]:
+        """All faces in a frame u8 [H, W, 3], the largest first, none twice; an empty list where there is none.
+        `smallest`: the side in pixels of the smallest face worth looking for."""
+        faces: list[Face] = []
+        for found in self._detector(frame, smallest):
+            face = self._read(frame, _region(found.box, *found.eyes))
+            if face is not None and not any(_same(face, other) for other in faces):
+                faces.append(face)
+        return sorted(faces, key=_area, reverse=True)
+
+    def track(self, frame: NDArray[np.uint8], previous: Face) -> Face | None:
+        """The face `previous` in the next frame u8 [H, W, 3] of a stream, looked for where it was; None where it is
+        lost. Costs no detection."""
+        x0, y0, x1, y1 = previous.box
+        half = max(x1 - x0, y1 - y0) / 2
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        box = np.array([x - half, y - half, x + half, y + half], np.float32)
+        right, left = previous.landmarks[list(EYE_CORNERS), :2]
+        return self._read(frame, _region(box, right, left))
+
+    def _read(self, frame: NDArray[np.uint8], M: Array) -> Face | None:
+        crop(frame, M, SIZE, out=self._input)
+        self._input += 1  # the network wants 0 ... 1
+        self._input *= 0.5
+        points, presence, _ = self._landmarks()
+        score = float(1 / (1 + np.exp(-presence.item())))
+        if score < MIN_PRESENCE:
+            return None
+        unit = points.reshape(LANDMARKS, 3) / SIZE
+        landmarks = np.empty((LANDMARKS, 3), np.float32)
+        landmarks[:, :2] = unit[:, :2] @ M[:, :2].T + M[:, 2]
+        landmarks[:, 2] = unit[:, 2] * np.hypot(*M[:, 0])
+        self._blendshapes.input[0] = landmarks[BLENDSHAPE_POINTS, :2]
+        return Face(landmarks, self._blendshapes()[0].reshape(-1).copy(), score)
+
+
+def _region(box: Array, right_eye: Array, left_eye: Array) -> Array:
+    """M f32 [2, 3] of the region of interest: the box about its centre, enlarged and turned so that the eyes lie
+    level."""
+    x, y = (left_eye - right_eye) / np.hypot(*(left_eye - right_eye))
+    width, height = MARGIN * (box[2:] - box[:2])
+    axes = np.array([[x * width, -y * height], [y * width, x * height]])
+    corner = (box[:2] + box[2:]) / 2 - axes.sum(axis=1) / 2
+    return np.concatenate([axes, corner[:, None]], axis=1).astype(np.float32)
+
+
+def _area(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def _same(a: Face, b: Face) -> bool:
+    """Whether two readings are of one face: most of the smaller one's box lies in the other."""
+    ax0, ay0, ax1, ay1 = a.box
+    bx0, by0, bx1, by1 = b.box
+    shared = max(min(ax1, bx1) - max(ax0, bx0), 0) * max(min(ay1, by1) - max(ay0, by0), 0)
+    return shared > 0.5 * min(_area(a), _area(b))
