@@ -21,6 +21,7 @@ from fetfast.models.layers import cast
 from fetfast.plan import KEY, Plan
 from fetfast.spec import PRECISIONS, Spec, Stage
 
+ABOUT = ("provenance", "metrics")
 TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -44,7 +45,7 @@ def build(name: str, size: str = "small", precision: str = "fp16", weights: Path
     if weights is None:
         return export(spec, modules, precision, provenance={"seed": seed}, random_weights=True)
     about = _load(modules, weights)
-    return export(spec, modules, precision, provenance=about.get("provenance", {}), metrics=about.get("metrics", {}))
+    return export(spec, modules, precision, **{key: about.get(key, {}) for key in ABOUT})
 
 
 def export(
@@ -149,8 +150,11 @@ def _load(modules: Mapping[str, nn.Module], path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             about = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            json.dumps(about, allow_nan=False)
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"build(): {path} cannot be read as safetensors ({error})") from error
+    if not isinstance(about, dict) or not all(isinstance(about.get(key, {}), dict) for key in ABOUT):
+        raise BadInput(f"build(): {path} must say {' and '.join(ABOUT)} as JSON objects under the key {KEY!r}")
     wanted = {f"{stage}.{key}": t for stage, m in modules.items() for key, t in m.state_dict().items()}
     off = sorted(
         name

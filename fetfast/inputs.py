@@ -137,6 +137,12 @@ def source_points(scene: Scene) -> Tensor:
     return _for_each_face(scene, to_crop(landmarks[:, :2], crop_matrix(landmarks)).astype(np.float32))
 
 
+def source_map(scene: Scene) -> Tensor:
+    """[B, 1, S, S] contours of the source's face in its own crop, 0 ... 1."""
+    S = scene.target.resolution
+    return contours(scene.need("source_points"), S, out=scene.buffer("source_map", 1, S, S))
+
+
 def source_blendshapes(scene: Scene) -> Tensor:
     """[B, 52] the source's expression, 0 ... 1."""
     return _for_each_face(scene, scene.source.blendshapes)
@@ -182,7 +188,7 @@ BUILDERS: dict[str, Callable[[Scene], Any]] = {
     builder.__name__: builder
     for builder in (
         target, target_points, target_blendshapes, target_regions, target_map,
-        source, source_points, source_blendshapes,
+        source, source_points, source_map, source_blendshapes,
         driven_points, driven_map, first_flow, warped,
     )
 }  # fmt: skip

@@ -158,6 +158,13 @@ def test_openvino_takes_the_compiled_network_from_its_cache(plan: Plan, cache: P
     assert len(list((cache / "openvino").glob(f"{plan.digest}*"))) == 1
 
 
+def test_openvino_without_a_cache(plan: Plan, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FETFAST_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="set FETFAST_CACHE"):
+        assert openvino.load(plan)["fuse"](inputs_of(plan.spec.stage("fuse"), 1))
+
+
 def test_openvino_threads(plan: Plan) -> None:
     inputs = inputs_of(plan.spec.stage("fuse"), 1)
     one, two = (openvino.load(plan, threads=n)["fuse"](inputs)["fused_points"] for n in (1, 2))

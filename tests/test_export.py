@@ -100,6 +100,10 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
         save_file(changed, path)
         with pytest.raises(BadInput, match="misses, or has beyond"):
             export.build("flow", "small", "fp32", path)
+    for about in ("[]", '{"metrics": 3}', '{"metrics": {"psnr": NaN}}', "{"):
+        save_file(weights, path, {"fetfast": about})
+        with pytest.raises(BadInput):
+            export.build("flow", "small", "fp32", path)
     for content in (b"", b"PK\x03\x04 a checkpoint"):
         path.write_bytes(content)
         with pytest.raises(BadInput, match="cannot be read as safetensors"):

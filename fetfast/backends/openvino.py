@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -92,10 +93,14 @@ def _unseal(content: bytes) -> bytes | None:
 
 
 def _write(entry: Path, blob: bytes) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as aside:
-        aside.write(hashlib.sha256(blob).digest() + blob)
-    Path(aside.name).replace(entry)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as aside:
+            aside.write(hashlib.sha256(blob).digest() + blob)
+        Path(aside.name).replace(entry)
+    except OSError as error:
+        reason = f"{error.strerror}: {entry.parent}"
+        warnings.warn(f"compiled networks cannot be kept ({reason}); set FETFAST_CACHE to a folder", stacklevel=2)
 
 
 def _runner(compiled: openvino.CompiledModel, stage: Stage) -> Runner:
