@@ -22,6 +22,7 @@ from fetfast.plan import Plan
 Runner = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 BACKENDS = {
+    "tensorrt": "fetfast.backends.tensorrt",
     "openvino": "fetfast.backends.openvino",
     "eager": "fetfast.backends.eager",
 }

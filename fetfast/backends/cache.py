@@ -1,0 +1,174 @@
+"""Compiled networks, kept in the user's cache: one file each, which says what it was made from and for.
+
+    8 bytes         "FETCACHE"
+    8 bytes         length of the JSON that follows, little endian
+    JSON            {"key": {...}, "size": bytes, "sha256": hex} of the content
+    content         whatever the library gave, read only after all of the above was found right
+
+The key names everything that the content depends on, so that what fits nowhere else is never loaded; it is read, and
+shown by `fetfast cache list`, without touching the content. Files appear whole: they are written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from fetfast.assets import cache_folder
+
+MAGIC = b"FETCACHE"
+HEADER_LIMIT = 1 << 16
+KINDS = ("tensorrt", "timing", "runtime", "openvino", "triton")  # the folders that compiled networks lie in
+
+Key = Mapping[str, str]
+Content = bytes | memoryview
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in the cache. `key` is empty for one that some library wrote itself."""
+
+    path: Path
+    kind: str
+    size: int  # bytes
+    key: dict[str, str]
+
+
+def fetch(
+    kind: str,
+    key: Key,
+    make: Callable[[], Content],
+    load: Callable[[Content], T | None],  # None where the content does not load
+    tell: Callable[[str], None],  # one line on what is about to happen
+) -> T | None:
+    """What `load` makes of the entry for `key`, which `make` makes where it is missing, damaged or does not load.
+
+    An entry that does not load is dropped and made again once; None if that does not load either. One process makes
+    entries at a time: a second one that needs the same waits, and takes what the first made.
+    """
+    loaded = _load(kind, key, load)
+    if loaded is not None:
+        return loaded
+    lock = FileLock(_folder(kind) / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting for another process, which is building")
+        lock.acquire()
+    try:
+        loaded = _load(kind, key, load)
+        if loaded is None:
+            tell(f"building {_describe(kind, key)}")
+            write(kind, key, make())
+            loaded = _load(kind, key, load)
+        return loaded
+    finally:
+        lock.release()
+
+
+def read(kind: str, key: Key) -> memoryview | None:
+    """The content kept for `key`, mapped, or None. A damaged entry is dropped."""
+    path = _path(kind, key)
+    if not path.exists():
+        return None
+    found = _open(path)
+    if found is not None and found[0] == dict(key) and hashlib.sha256(found[2]).hexdigest() == found[1]:
+        return found[2]
+    path.unlink(missing_ok=True)
+    return None
+
+
+def write(kind: str, key: Key, content: Content) -> None:
+    """Keep `content` for `key`, in place of what was kept before."""
+    path = _path(kind, key)
+    about = {"key": dict(key), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    header = json.dumps(about).encode()
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as aside:
+        try:
+            for part in (MAGIC, len(header).to_bytes(8, "little"), header, content):
+                aside.write(part)
+            aside.close()
+            Path(aside.name).replace(path)
+        except BaseException:
+            Path(aside.name).unlink(missing_ok=True)
+            raise
+
+
+def entries() -> list[Entry]:
+    """Every compiled network in the cache, by kind and name."""
+    found = []
+    for kind in KINDS:
+        for path in sorted((cache_folder() / kind).rglob("*")):
+            if path.is_file() and path.name != "lock":
+                opened = _open(path)
+                found.append(Entry(path, kind, path.stat().st_size, opened[0] if opened else {}))
+    return found
+
+
+def clear() -> int:
+    """Remove every compiled network; the assets stay. Returns the bytes freed."""
+    freed = 0
+    for entry in entries():
+        entry.path.unlink(missing_ok=True)
+        freed += entry.size
+    return freed
+
+
+def _load(kind: str, key: Key, load: Callable[[Content], T | None]) -> T | None:
+    content = read(kind, key)
+    if content is None:
+        return None
+    loaded = load(content)
+    if loaded is None:
+        _path(kind, key).unlink(missing_ok=True)
+    return loaded
+
+
+def _folder(kind: str) -> Path:
+    folder = cache_folder() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _path(kind: str, key: Key) -> Path:
+    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
+    return _folder(kind) / f"{digest[:32]}.bin"
+
+
+def _open(path: Path) -> tuple[dict[str, str], str, memoryview] | None:
+    """Key, SHA-256 and content as the file states them, or None where it is no entry or cut short."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        length = int.from_bytes(head[8:], "little")
+        if head[:8] != MAGIC or not 0 < length <= HEADER_LIMIT:
+            return None
+        try:
+            about: Any = json.loads(file.read(length))
+            key, size, digest = about["key"], about["size"], about["sha256"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        start = 16 + length
+        if not isinstance(key, dict) or size != path.stat().st_size - start:
+            return None
+        # mapped where it lies: an engine of 100 MB is read once, by the library
+        return key, digest, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
+
+
+def _describe(kind: str, key: Key) -> str:
+    """The key as a line; and, where the cache holds almost that, what is different about it."""
+    line = ", ".join(value for name, value in key.items() if name not in ("plan", "recipe"))
+    kept = [entry.key for entry in entries() if entry.kind == kind and entry.key.keys() == key.keys()]
+    if kept:
+        nearest = min(kept, key=lambda other: sum(other[name] != key[name] for name in key))
+        other = [f"{name} {nearest[name][:32]}" for name in key if nearest[name] != key[name]]
+        line += f" (the cached one is for {', '.join(other)})" if other else ""
+    return line

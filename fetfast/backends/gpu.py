@@ -1,0 +1,192 @@
+"""The NVIDIA GPUs of this machine, as the driver tells them, and memory on one, owned by CuPy or PyTorch.
+
+What the driver tells needs no library: it is asked through ctypes, so that a machine without a GPU answers at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from fetfast.errors import BadInput, Unavailable
+
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+COPY_IN, COPY_OUT = 1, 2  # cudaMemcpyKind
+
+
+@dataclass(frozen=True)
+class Gpu:
+    index: int
+    name: str
+    capability: tuple[int, int]
+
+
+@cache
+def driver_version() -> str | None:
+    """The newest CUDA that the installed driver runs, "13.0"; None where there is no driver."""
+    cuda = _driver()
+    if cuda is None:
+        return None
+    version = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs that the driver shows this process."""
+    cuda = _driver()
+    count = ctypes.c_int()
+    if cuda is None or cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return ()
+    found = []
+    for index in range(count.value):
+        name, major, minor = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
+        cuda.cuDeviceGetName(name, len(name), index)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, index)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, index)
+        found.append(Gpu(index, name.value.decode(), (major.value, minor.value)))
+    return tuple(found)
+
+
+def find(device: str | None) -> Gpu:
+    """The GPU that `device` ("cuda", "cuda:N" or None) means. Raises BadInput, and Unavailable where it is absent."""
+    kind, _, index = (device or "cuda").partition(":")
+    if kind != "cuda" or (index and not index.isdecimal()):
+        raise BadInput(f"device is {device!r}, expected cuda or cuda:N")
+    found = gpus()
+    if int(index or 0) < len(found):
+        return found[int(index or 0)]
+    if not found and driver_version() is None:
+        raise Unavailable("there is no NVIDIA driver here; install one, or take another backend")
+    raise Unavailable(f"the driver shows {len(found)} GPUs, expected one at index {index or 0}; see nvidia-smi")
+
+
+class Memory(Protocol):
+    """Arrays and one stream of its own on a GPU; every copy and launch goes onto that stream."""
+
+    stream: int  # its handle, as CUDA knows it
+    here: Callable[[], Any]  # a context in which that GPU is the current one
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        """f32 on the GPU."""
+
+    def address(self, array: Any) -> int: ...
+
+    def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
+        """f32 on the host, where the GPU can reach it while the processor goes on."""
+
+    def copy_in(self, array: Any, host: np.ndarray) -> None: ...
+
+    def copy_out(self, host: np.ndarray, array: Any) -> None: ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """What `work` puts onto the stream, as one CUDA graph: the function returned launches it."""
+
+    def wait(self) -> None:
+        """Until all that is on the stream is done."""
+
+
+def memory(gpu: Gpu) -> Memory:
+    """Memory on `gpu`: CuPy's where it is installed, else PyTorch's. Raises Unavailable."""
+    if find_spec("cupy"):
+        return CupyMemory(gpu.index)
+    if find_spec("torch"):
+        import torch
+
+        if torch.cuda.is_available():
+            return TorchMemory(gpu.index)
+    raise Unavailable("neither CuPy nor a PyTorch with CUDA is installed; pip install 'fetfast[cuda]'")
+
+
+class CupyMemory:
+    def __init__(self, index: int):
+        import cupy
+        import cupyx
+
+        self.cupy, self.pinned_zeros = cupy, cupyx.zeros_pinned
+        self.here = lambda: cupy.cuda.Device(index)
+        with self.here():
+            self.own = cupy.cuda.Stream(non_blocking=True)
+        self.stream = self.own.ptr
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        return self.cupy.zeros(shape, np.float32)
+
+    def address(self, array: Any) -> int:
+        return array.data.ptr
+
+    def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self.pinned_zeros(shape, np.float32)
+
+    def copy_in(self, array: Any, host: np.ndarray) -> None:
+        self.cupy.cuda.runtime.memcpyAsync(array.data.ptr, host.ctypes.data, host.nbytes, COPY_IN, self.stream)
+
+    def copy_out(self, host: np.ndarray, array: Any) -> None:
+        self.cupy.cuda.runtime.memcpyAsync(host.ctypes.data, array.data.ptr, host.nbytes, COPY_OUT, self.stream)
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        with self.own:
+            self.own.begin_capture(self.cupy.cuda.runtime.streamCaptureModeThreadLocal)
+            work()
+            graph = self.own.end_capture()
+        return lambda: graph.launch(self.own)
+
+    def wait(self) -> None:
+        self.own.synchronize()
+
+
+class TorchMemory:
+    def __init__(self, index: int):
+        import torch
+
+        self.torch, self.device = torch, torch.device("cuda", index)
+        self.here = lambda: torch.cuda.device(self.device)
+        self.own = torch.cuda.Stream(self.device)
+        self.stream = self.own.cuda_stream
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        return self.torch.zeros(shape, device=self.device)
+
+    def address(self, array: Any) -> int:
+        return array.data_ptr()
+
+    def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self.torch.zeros(shape, pin_memory=True).numpy()
+
+    def copy_in(self, array: Any, host: np.ndarray) -> None:
+        with self.torch.cuda.stream(self.own):
+            array.copy_(self.torch.from_numpy(host), non_blocking=True)
+
+    def copy_out(self, host: np.ndarray, array: Any) -> None:
+        with self.torch.cuda.stream(self.own):
+            self.torch.from_numpy(host).copy_(array, non_blocking=True)
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        graph = self.torch.cuda.CUDAGraph()
+        with self.torch.cuda.graph(graph, stream=self.own, capture_error_mode="thread_local"):
+            work()
+
+        def launch() -> None:
+            with self.torch.cuda.stream(self.own):
+                graph.replay()
+
+        return launch
+
+    def wait(self) -> None:
+        self.own.synchronize()
+
+
+@cache
+def _driver() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None

@@ -1,0 +1,165 @@
+"""NVIDIA TensorRT, or TensorRT for RTX, whichever is installed and fits the GPU. Needs no PyTorch where CuPy is.
+
+A stage is an engine, built on first use and kept in the cache. Tensors are bound by name. For each batch size of the
+profile a runner captures one CUDA graph: inputs up, the network, outputs down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fetfast.backends import cache
+from fetfast.backends.gpu import Memory, driver_version, find, memory
+from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target
+from fetfast.errors import FetfastError, Unavailable
+from fetfast.plan import Plan
+from fetfast.spec import Stage
+
+if TYPE_CHECKING:
+    from fetfast.backends import Runner
+
+Arrays = dict[str, np.ndarray]
+
+
+def why_not(plan: Plan, device: str | None) -> str | None:
+    if device == "cpu":
+        return "TensorRT runs on NVIDIA GPUs, not on cpu; give device='cuda'"
+    try:
+        gpu = find(device)
+    except FetfastError as error:
+        return str(error)
+    if not find_spec("cupy") and not find_spec("torch"):
+        return "neither CuPy nor PyTorch is installed; pip install 'fetfast[cuda]'"
+    library, reasons = choose(_capability(gpu.capability), plan.precision)
+    return reasons if library is None else None
+
+
+def load(plan: Plan, device: str | None = None, library: Library | None = None) -> dict[str, Runner]:
+    """Each stage's engine, from the cache or built into it. Raises Unavailable.
+
+    `library` given by name is tried whatever the GPU: it may turn out to run more than its list says.
+    """
+    gpu = find(device)
+    if library is None:
+        library, reasons = choose(_capability(gpu.capability), plan.precision)
+        if library is None:
+            raise Unavailable(reasons)
+    trt: Any = import_module(library.module)
+    space = memory(gpu)
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    built_for = target(library, gpu)
+    runners = {}
+    for stage in plan.spec.stages:
+        with space.here():
+            engine = fetch(library, plan, stage, built_for, runtime.deserialize_cuda_engine)
+            compiled = key(library, plan, stage, built_for) | {"gpu": gpu.name, "driver": str(driver_version())}
+            context = _compiling_contexts(trt, engine, compiled) if library.keeps == "runtime" else _contexts(engine)
+            runners[stage.name] = _runner(context, stage, space)
+    return runners
+
+
+def _capability(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
+
+
+# A context, and what to call after it has run for the first time. Each batch size has its own: a captured graph holds
+# on to the state of the context that it was captured from.
+Contexts = Callable[[], tuple[Any, Callable[[], None]]]
+
+
+def _contexts(engine: Any) -> Contexts:
+    return lambda: (engine.create_execution_context(), lambda: None)
+
+
+def _compiling_contexts(trt: Any, engine: Any, about: cache.Key) -> Contexts:
+    """For TensorRT for RTX, which compiles kernels when they first run: they are kept in the cache for next time."""
+    kernels = engine.create_runtime_config().create_runtime_cache()
+    kept = bytes(cache.read("runtime", about) or b"")
+    if kept:
+        kernels.deserialize(kept)  # which refuses what another driver or GPU has left, and starts empty
+
+    def context() -> tuple[Any, Callable[[], None]]:
+        config = engine.create_runtime_config()
+        # compiled in the first run, not in the background: a captured graph would keep the makeshift kernels
+        config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        config.set_runtime_cache(kernels)
+        return engine.create_execution_context(config), save
+
+    def save() -> None:
+        nonlocal kept
+        now = bytes(kernels.serialize())
+        if now != kept:
+            cache.write("runtime", about, now)
+            kept = now
+
+    return context
+
+
+def _runner(contexts: Contexts, stage: Stage, space: Memory) -> Runner:
+    """Runs any batch: in parts of the profile's greatest size, each in the smallest captured size that holds it."""
+    ready = {1: _capture(contexts, stage, space, 1)}
+    most = BATCHES[-1]
+    outputs = {tensor.name: np.empty((0, *tensor.shape), np.float32) for tensor in stage.outputs}
+
+    def run(inputs: Arrays) -> Arrays:
+        nonlocal outputs
+        total = len(inputs[stage.inputs[0].name])
+        if total > most and total != len(outputs[stage.outputs[0].name]):
+            outputs = {t.name: np.empty((total, *t.shape), np.float32) for t in stage.outputs}
+        for start in range(0, total, most):
+            count = min(most, total - start)
+            size = next(batch for batch in BATCHES if batch >= count)
+            with space.here():
+                if size not in ready:
+                    ready[size] = _capture(contexts, stage, space, size)
+                host = ready[size].host
+                for tensor in stage.inputs:
+                    host[tensor.name][:count] = inputs[tensor.name][start : start + count]
+                ready[size].launch()
+                space.wait()
+            if total <= most:
+                return {t.name: host[t.name][:count] for t in stage.outputs}
+            for tensor in stage.outputs:
+                outputs[tensor.name][start : start + count] = host[tensor.name][:count]
+        return outputs if total else {name: array[:0] for name, array in outputs.items()}
+
+    return run
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A stage's work at one batch size: fill `host`, launch, wait, read `host`."""
+
+    host: Arrays
+    launch: Callable[[], None]
+    holds: tuple[Any, ...]  # what the graph works on lives as long as it
+
+
+def _capture(contexts: Contexts, stage: Stage, space: Memory, batch: int) -> Captured:
+    context, after_first_run = contexts()
+    shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
+    host = {name: space.pinned(shape) for name, shape in shapes.items()}
+    device = {name: space.zeros(shape) for name, shape in shapes.items()}
+    for tensor in stage.inputs:
+        context.set_input_shape(tensor.name, shapes[tensor.name])
+    for name, array in device.items():
+        context.set_tensor_address(name, space.address(array))
+
+    def work() -> None:
+        for tensor in stage.inputs:
+            space.copy_in(device[tensor.name], host[tensor.name])
+        if not context.execute_async_v3(space.stream):
+            raise Unavailable(f"TensorRT cannot run stage {stage.name} at batch {batch}; see what it printed above")
+        for tensor in stage.outputs:
+            space.copy_out(host[tensor.name], device[tensor.name])
+
+    work()  # the first run allocates and compiles, which a capture forbids
+    space.wait()
+    after_first_run()
+    return Captured(host, space.capture(work), (context, device))
