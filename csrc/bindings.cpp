@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "contours.h"
 #include "crop.h"
 #include "parallel.h"
 #include "paste.h"
@@ -56,6 +57,22 @@ static void paste(const Bytes& frame, const Floats& M, const Floats& to_crop, fl
   for_each_pixel(op, x0, x1, y0, y1);
 }
 
+// Every index in `edges` is below K.
+static void contours(const Floats& points, const py::array_t<int, 0>& edges, float half_width, Floats& out) {
+  auto point = points.unchecked<3>();
+  auto edge = edges.unchecked<2>();
+  auto to = out.mutable_unchecked<4>();
+  py::gil_scoped_release release;
+  for (py::ssize_t b = 0; b < point.shape(0); b++) {
+    for (py::ssize_t y = 0; y < to.shape(2); y++)
+      for (py::ssize_t x = 0; x < to.shape(3); x++) to(b, 0, y, x) = 0.0f;
+    Contours op{half_width, int(to.shape(3)), reinterpret_cast<char*>(to.mutable_data(b, 0, 0, 0)), out.strides(2),
+                out.strides(3)};
+    for (py::ssize_t e = 0; e < edge.shape(0); e++)
+      op.line({point(b, edge(e, 0), 0), point(b, edge(e, 0), 1)}, {point(b, edge(e, 1), 0), point(b, edge(e, 1), 1)});
+  }
+}
+
 PYBIND11_MODULE(_native, m) {
   m.doc() = "CPU form of fetfast's frame ops";
   m.def("set_threads", [](int n) { Pool::instance().set_threads(n); }, "How many threads one call may use.");
@@ -66,4 +83,6 @@ PYBIND11_MODULE(_native, m) {
         py::arg("feather"), py::arg("flow").noconvert(), py::arg("mask").noconvert().none(true),
         py::arg("color").noconvert().none(true), py::arg("out").noconvert(), py::arg("x0"), py::arg("x1"),
         py::arg("y0"), py::arg("y1"));
+  m.def("contours", &contours, py::arg("points").noconvert(), py::arg("edges").noconvert(), py::arg("half_width"),
+        py::arg("out").noconvert());
 }
