@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from fetfast.assets import cache_folder
 
@@ -53,26 +53,36 @@ def fetch(
     """What `load` makes of the entry for `key`, which `make` makes where it is missing, damaged or does not load.
 
     An entry that does not load is dropped and made again once; None if that does not load either. One process makes
-    entries at a time: a second one that needs the same waits, and takes what the first made.
+    entries at a time: a second one that needs the same waits, and takes what the first made. Where the cache cannot
+    be written, nothing is kept.
     """
     loaded = _load(kind, key, load)
     if loaded is not None:
         return loaded
-    lock = FileLock(_folder(kind) / "lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tell("waiting for another process, which is building")
-        lock.acquire()
+        lock = _lock(kind, tell)
+    except OSError as error:
+        tell(f"building {_describe(kind, key)}; it cannot be kept ({error})")
+        return load(make())
     try:
         loaded = _load(kind, key, load)
         if loaded is None:
             tell(f"building {_describe(kind, key)}")
-            write(kind, key, make())
-            loaded = _load(kind, key, load)
+            content = make()
+            loaded = load(content)
+            if loaded is not None:
+                keep(kind, key, content, tell)
         return loaded
     finally:
         lock.release()
+
+
+def keep(kind: str, key: Key, content: Content, tell: Callable[[str], None]) -> None:
+    """`write`, which a full disk or a folder that cannot be written does not stop: then nothing is kept."""
+    try:
+        write(kind, key, content)
+    except OSError as error:
+        tell(f"what was built cannot be kept ({error})")
 
 
 def read(kind: str, key: Key) -> memoryview | None:
@@ -90,6 +100,7 @@ def read(kind: str, key: Key) -> memoryview | None:
 def write(kind: str, key: Key, content: Content) -> None:
     """Keep `content` for `key`, in place of what was kept before."""
     path = _path(kind, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"key": dict(key), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     header = json.dumps(about).encode()
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as aside:
@@ -133,15 +144,21 @@ def _load(kind: str, key: Key, load: Callable[[Content], T | None]) -> T | None:
     return loaded
 
 
-def _folder(kind: str) -> Path:
+def _lock(kind: str, tell: Callable[[str], None]) -> BaseFileLock:
     folder = cache_folder() / kind
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting for another process, which is building")
+        lock.acquire()
+    return lock
 
 
 def _path(kind: str, key: Key) -> Path:
     digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
-    return _folder(kind) / f"{digest[:32]}.bin"
+    return cache_folder() / kind / f"{digest[:32]}.bin"
 
 
 def _open(path: Path) -> tuple[dict[str, str], str, memoryview] | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fetfast.backends import cache
 from fetfast.backends.gpu import Memory, driver_version, find, memory
-from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target
+from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target, tell
 from fetfast.errors import FetfastError, Unavailable
 from fetfast.plan import Plan
 from fetfast.spec import Stage
@@ -95,7 +95,7 @@ def _compiling_contexts(trt: Any, engine: Any, about: cache.Key) -> Contexts:
         nonlocal kept
         now = bytes(kernels.serialize())
         if now != kept:
-            cache.write("runtime", about, now)
+            cache.keep("runtime", about, now, tell)
             kept = now
 
     return context

@@ -165,7 +165,7 @@ def build(
     if engine is None:
         raise Unavailable(f"{library.title} cannot build stage {stage.name} of {plan.name}: {'; '.join(errors)[:600]}")
     if library.keeps == "timing":
-        cache.write("timing", times, bytes(config.get_timing_cache().serialize()))
+        cache.keep("timing", times, bytes(config.get_timing_cache().serialize()), tell)
     return bytes(engine)
 
 
@@ -178,7 +178,7 @@ def fetch(
 ) -> Any:
     """What `load` makes of the engine of one stage, kept in the cache or built into it. Raises Unavailable."""
     loaded = cache.fetch(
-        "tensorrt", key(library, plan, stage, built_for), lambda: build(library, plan, stage, built_for), load, _tell
+        "tensorrt", key(library, plan, stage, built_for), lambda: build(library, plan, stage, built_for), load, tell
     )
     if loaded is None:
         raise Unavailable(f"{library.title} does not load the engine that it built of stage {stage.name}; see above")
@@ -252,7 +252,7 @@ def _in_f32(node: Any) -> list[Any]:
     return [*casts, wide, helper.make_node("Cast", wide.output, node.output, to=TensorProto.BFLOAT16)]
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
     print(f"fetfast: {line}", file=sys.stderr, flush=True)
 
 
