@@ -1,0 +1,369 @@
+"""Pictures of the morphable model alone: nobody's face, painted, lit and dressed by chance or by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from fetfast.train.facekit import Facekit
+from fetfast.train.synth.camera import Pose, eyeballs, turn_eyes
+from fetfast.train.synth.paint import Charts, fractal, iris, mix, noise, step
+from fetfast.train.synth.raster import halve, interpolate, rasterize, vertex_normals
+from fetfast.train.synth.wear import curtain, glasses, hair_field, scalp
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a person and the light on them look. Colours are linear RGB; `light` points to the key light."""
+
+    skin: np.ndarray
+    lips: np.ndarray
+    hair: np.ndarray
+    eyes: np.ndarray
+    cloth: np.ndarray
+    light: np.ndarray
+    key: np.ndarray
+    ambient: np.ndarray
+    background: tuple[np.ndarray, np.ndarray]
+    freckles: float = 0.0
+    stubble: float = 0.0
+    brow: float = 1.0
+    style: str = "short"  # bald, short, long
+    glasses: float = 0.0  # 0 none, else roundness
+    recede: float = 0.0
+    seed: int = 0
+
+
+# Linear skin albedos from light to dark, as measured skin runs (after the Fitzpatrick scale's six types).
+SKINS = np.array(
+    [
+        [0.74, 0.50, 0.41],
+        [0.66, 0.42, 0.31],
+        [0.54, 0.32, 0.21],
+        [0.40, 0.215, 0.13],
+        [0.24, 0.12, 0.07],
+        [0.12, 0.06, 0.038],
+    ]
+)
+HAIRS = np.array(
+    [
+        [0.012, 0.010, 0.009],
+        [0.045, 0.024, 0.014],
+        [0.13, 0.07, 0.035],
+        [0.36, 0.22, 0.10],
+        [0.22, 0.06, 0.02],
+        [0.42, 0.41, 0.40],
+    ]
+)
+EYES = np.array([[0.07, 0.03, 0.012], [0.14, 0.07, 0.025], [0.16, 0.13, 0.05], [0.10, 0.17, 0.12], [0.12, 0.20, 0.30]])
+
+
+def random_look(rng: np.random.Generator) -> Look:
+    """A person by chance, over the whole human range of skin tones."""
+    tone = rng.uniform(0, 5)
+    low, part = int(min(tone, 4)), tone - int(min(tone, 4))
+    skin = (SKINS[low] * (1 - part) + SKINS[low + 1] * part) * rng.normal(1, 0.04, 3)
+    dark = tone / 5
+    hair = HAIRS[
+        rng.choice(6, p=np.array([2 + 4 * dark, 2, 1 - dark, 1 - dark, 0.4 * (1 - dark), 0.5]) / (6.9 + 1.6 * dark))
+    ]
+    eyes = EYES[rng.integers(0, 2 if dark > 0.55 else 5)]
+    side = rng.uniform(-1.2, 1.2)
+    light = np.array([np.sin(side), rng.uniform(0.1, 0.9), np.cos(side)])
+    warm = rng.uniform(-0.12, 0.12)
+    key = rng.uniform(0.6, 1.2) * np.array([1 + warm, 1, 1 - warm])
+    ambient = rng.uniform(0.35, 0.75) * np.array([1 - warm, 1, 1 + warm])
+    return Look(
+        skin=skin,
+        lips=skin * np.array([0.92, 0.62, 0.66]) * rng.uniform(0.75, 1.0),
+        hair=hair,
+        eyes=eyes,
+        cloth=rng.uniform(0.03, 0.6, 3),
+        light=light / np.linalg.norm(light),
+        key=key,
+        ambient=ambient,
+        background=(rng.uniform(0.05, 0.8, 3), rng.uniform(0.05, 0.8, 3)),
+        freckles=float(rng.random() * (rng.random() < 0.3) * (1 - dark)),
+        stubble=float(rng.random() * (rng.random() < 0.3)),
+        brow=rng.uniform(0.6, 1.2),
+        style=str(rng.choice(["bald", "short", "long"], p=[0.1, 0.45, 0.45])),
+        glasses=float(rng.uniform(0.1, 1) * (rng.random() < 0.25)),
+        recede=float(max(0, rng.normal(0, 0.8))),
+        seed=int(rng.integers(1 << 20)),
+    )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the camera sees per pixel at twice the size: the raster's buffers and interpolated columns."""
+
+    seen: np.ndarray  # i32 [H, W]
+    near: np.ndarray  # f32 [H, W]
+    attributes: np.ndarray  # f32 [H, W, 14]: chart 6, normal 3, camera position 3, hair field, part
+    part: np.ndarray  # i32 [H, W], -1 where there is nothing
+
+
+HAIR, RIM = 100, 101  # parts beyond the kit's own
+
+
+def render(
+    kit: Facekit,
+    charts: Charts,
+    shape: np.ndarray,  # f32 [N, 3]: identity and expression applied, eyes straight
+    gaze: np.ndarray,
+    pose: Pose,  # for a picture of `size` pixels
+    look: Look,
+    size: int,
+) -> np.ndarray:
+    """A portrait u8 [size, size, 3]."""
+    shape = turn_eyes(kit, shape, gaze)
+    big = Pose(pose.rotation, pose.translation, pose.focal * 2, (pose.center[0] * 2, pose.center[1] * 2))
+    vertices, triangles, parts, chart, field = assemble(kit, charts, shape, look)
+    placed = big.place(vertices)
+    scene = draw(big, placed, triangles, parts, chart, field, 2 * size)
+    color = shade(kit, scene, look, shadow(placed, triangles, scene, look))
+    color = lashes(kit, color, big.project(placed), scene.near)
+    return to_srgb(halve(color.astype(np.float32)))
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear f32 -> sRGB u8, highlights rolled off softly."""
+    x = np.where(linear > 0.8, 0.8 + 0.2 * np.tanh((linear - 0.8) / 0.2), np.maximum(linear, 0))
+    x = np.where(x < 0.0031308, 12.92 * x, 1.055 * np.power(np.maximum(x, 1e-6), 1 / 2.4) - 0.055)
+    return np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, look: Look):
+    """Head, hair and glasses as one mesh: vertices, triangles, part per triangle, charts, hair field."""
+    solid = kit.triangle_part != kit.part_names.index("EyeLashes")
+    field = hair_field(kit, look.recede)
+    vertices, triangles = [shape], [kit.triangles[solid]]
+    parts, chart, fields = [kit.triangle_part[solid].astype(np.int32)], [charts.stacked()], [field]
+
+    def add(v: np.ndarray, t: np.ndarray, part: int, c: np.ndarray, f: np.ndarray) -> None:
+        triangles.append(t + sum(map(len, vertices)))
+        vertices.append(v)
+        parts.append(np.full(len(t), part, np.int32))
+        chart.append(c.astype(np.float32))
+        fields.append(f.astype(np.float32))
+
+    if look.style != "bald":
+        v, t, under = scalp(kit, shape, field, 1.3 if look.style == "short" else 1.0, look.seed)
+        add(v, t, HAIR, charts.stacked()[under], field[under])
+    if look.style == "long":
+        v, t = curtain(shape, 9.0 + look.seed % 7, look.seed)
+        add(v, t, HAIR, np.concatenate([v, np.zeros((len(v), 3))], 1), np.full(len(v), 3.0))
+    if look.glasses:
+        v, t = glasses(kit, shape, look.glasses, 1.0)
+        add(v, t, RIM, np.concatenate([v, np.zeros((len(v), 3))], 1), np.full(len(v), -9.0))
+    return (
+        np.concatenate(vertices).astype(np.float32),
+        np.concatenate(triangles).astype(np.int32),
+        np.concatenate(parts),
+        np.concatenate(chart),
+        np.concatenate(fields),
+    )
+
+
+def draw(pose, placed, triangles, parts, chart, field, size) -> Scene:
+    """Rasterise at size x size and interpolate the columns that shading needs."""
+    seen = np.full((size, size), -1, np.int32)
+    weights = np.zeros((size, size, 3), np.float32)
+    near = np.zeros((size, size), np.float32)
+    rasterize(pose.project(placed), triangles, seen, weights, near)
+    columns = np.concatenate([chart, vertex_normals(placed, triangles), placed, field[:, None]], 1)
+    out = np.zeros((size, size, columns.shape[1]), np.float32)
+    interpolate(seen, weights, triangles, np.ascontiguousarray(columns, dtype=np.float32), out)
+    return Scene(seen, near, out, np.where(seen >= 0, parts[np.maximum(seen, 0)], -1))
+
+
+def shadow(placed: np.ndarray, triangles: np.ndarray, scene: Scene, look: Look) -> np.ndarray:
+    """Share of the key light that reaches each pixel, f32 [H, W]: a shadow map seen from the light, softened."""
+    forward = look.light
+    right = np.cross((0, 1, 0), forward)
+    right /= np.linalg.norm(right)
+    frame = np.stack([right, np.cross(forward, right), forward]).astype(np.float32)
+    center = placed.mean(0)
+    size, reach = 384, 24.0
+
+    def to_map(points: np.ndarray) -> np.ndarray:
+        local = (points - center) @ frame.T
+        x, y = (local[..., 0] / reach + 0.5) * size, (0.5 - local[..., 1] / reach) * size
+        return np.stack([x, y, local[..., 2] + 100], -1).astype(np.float32)
+
+    seen = np.full((size, size), -1, np.int32)
+    weights = np.zeros((size, size, 3), np.float32)
+    height = np.zeros((size, size), np.float32)
+    rasterize(to_map(placed), triangles, seen, weights, height)
+    at = to_map(scene.attributes[..., 9:12])
+    lit = np.zeros(scene.seen.shape, np.float32)
+    taps = [(dx, dy) for dx in (-4, -1.5, 1.5, 4) for dy in (-4, -1.5, 1.5, 4)]
+    for dx, dy in taps:
+        x = np.clip(at[..., 0] + dx, 0, size - 1).astype(int)
+        y = np.clip(at[..., 1] + dy, 0, size - 1).astype(int)
+        lit += step(-0.75, -0.25, at[..., 2] - height[y, x])
+    return gaussian_filter(lit / len(taps), size / 300)
+
+
+def occlusion(scene: Scene) -> np.ndarray:
+    """Ambient light lost in creases, f32 [H, W] 0 ... 1: how far a pixel lies behind its surroundings."""
+    inside = scene.seen >= 0
+    depth = np.where(inside, 1 / np.maximum(scene.near, 1e-6), 0)
+    size = len(depth)
+    lost = np.zeros(depth.shape)
+    for blur, gain in ((size / 150, 0.9), (size / 50, 0.35)):
+        weight = gaussian_filter(inside.astype(np.float32), blur)
+        around = gaussian_filter(depth, blur) / np.maximum(weight, 1e-3)
+        lost += gain * np.clip(depth - around, 0, 0.6)
+    return np.where(inside, np.clip(lost, 0, 0.75), 0)
+
+
+def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray) -> np.ndarray:
+    """Linear colours f32 [H, W, 3] of everything but the lashes."""
+    ao = gaussian_filter(1 - occlusion(scene), 0.8)
+    out = backdrop(look, len(scene.seen))
+    names = {n: i for i, n in enumerate(kit.part_names)} | {"hair": HAIR, "rim": RIM}
+    centers, _ = eyeballs(kit, kit.neutral)
+    for name, part in names.items():
+        where = scene.part == part
+        if not where.any():
+            continue
+        a = scene.attributes[where]
+        position, normal, placed = a[:, :3], unit(a[:, 6:9]), a[:, 9:12]
+        wrap, gloss, sharp = np.array([0.12, 0.12, 0.12]), 0.0, 30.0
+        dim = ao[where]
+        if name in ("Face", "BackHead"):
+            albedo, gloss, sharp = skin(a, look)
+            wrap = np.array([0.35, 0.2, 0.14])
+        elif name.startswith("Iris"):
+            away = unit(position - centers[0 if name == "IrisLeft" else 1])
+            albedo = iris(away, look.eyes, look.seed)
+            lid = step(0.55, -0.1, unit(a[:, 6:9])[:, 1] + 0.25)
+            dim = (0.45 + 0.55 * lid) * np.maximum(dim, 0.7)
+            wrap, gloss, sharp = np.full(3, 0.5), 0.9, 220.0
+        elif name == "Teeth":
+            depth = step(6.0, 10.6, position[:, 2])
+            albedo = np.array([0.80, 0.73, 0.62]) * (0.25 + 0.75 * depth)[:, None]
+            dim, wrap, gloss, sharp = 0.35 + 0.65 * dim, np.full(3, 0.6), 0.25, 60.0
+        elif name == "GumsTongue":
+            depth = step(4.0, 10.5, position[:, 2])
+            albedo = np.array([0.50, 0.17, 0.16]) * (0.15 + 0.7 * depth)[:, None]
+            dim, wrap, gloss, sharp = 0.4 + 0.6 * dim, np.full(3, 0.4), 0.15, 40.0
+        elif name.startswith("Socket"):
+            depth = step(5.0, 11.0, position[:, 2]) ** 2
+            albedo = np.array([0.30, 0.08, 0.07]) * (0.04 + 0.5 * depth)[:, None]
+        elif name == "hair":
+            albedo, gloss, sharp = strands(a, look), 0.10, 12.0
+            wrap = np.full(3, 0.3)
+        else:
+            albedo, gloss, sharp = np.full((len(a), 3), 0.02), 0.5, 60.0
+        out[where] = light(look, albedo, normal, placed, lit[where], dim, wrap, gloss, sharp)
+    return out
+
+
+def light(look, albedo, normal, placed, lit, dim, wrap, gloss, sharp) -> np.ndarray:
+    """Wrapped diffuse key with shadow, ambient from above, a weak rim, Blinn-Phong highlight with Fresnel."""
+    facing = normal @ look.light
+    diffuse = np.clip((facing[:, None] + wrap) / (1 + wrap), 0, None)
+    sky = (0.72 + 0.28 * normal[:, 1])[:, None] * look.ambient
+    soft = lit[:, None] ** np.array([0.7, 0.95, 1.05])
+    color = albedo * (look.key * diffuse * soft + sky * dim[:, None])
+    view = unit(-placed)
+    half = unit(view + look.light)
+    fresnel = 0.04 + 0.96 * (1 - np.clip((normal * view).sum(1), 0, 1)) ** 5
+    shine = np.clip((normal * half).sum(1), 0, 1) ** sharp * (sharp + 8) / 25
+    rim = np.clip(fresnel - 0.04, 0, 1) * 0.10
+    return (
+        color + (gloss * 0.12 * shine * lit)[:, None] * look.key + (rim * dim)[:, None] * look.ambient * albedo.mean()
+    )
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+
+
+def skin(a: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray, float]:
+    """Albedo, gloss and sharpness of skin, lips, brows, stubble, scalp and shirt."""
+    position, lip, along, across, field = a[:, :3], a[:, 3], a[:, 4], a[:, 5], a[:, 12]
+    x, y, z = position.T
+    tone = 1 + 0.05 * fractal(position * 0.5, look.seed, 3) + 0.035 * noise(position * np.float32(9), look.seed + 9)
+    albedo = look.skin * tone[:, None]
+    # Blood: cheeks, nose tip, chin and ears are redder, the forehead yellower.
+    cheek = np.exp(-(((np.abs(x) - 5.0) / 2.0) ** 2) - ((y + 0.3) / 2.0) ** 2) * (z > 3)
+    nose = np.exp(-((x / 1.2) ** 2) - ((y + 0.2) / 1.3) ** 2) * (z > 10)
+    ear = step(4.5, 2.5, z) * step(6.0, 7.5, np.abs(x)) * 0.6
+    red = np.clip(0.55 * cheek + 0.45 * nose + ear, 0, 1)
+    albedo = albedo * mix(np.ones(3), np.array([1.04, 0.80, 0.80]), red)
+    if look.freckles:
+        spots = (
+            step(0.35, 0.75, noise(position * np.float32(4.2), look.seed + 3))
+            * step(2.5, 0.5, np.abs(y - 0.6))
+            * (z > 5)
+        )
+        albedo = mix(albedo, albedo * np.array([0.72, 0.58, 0.48]), spots * look.freckles)
+    if look.stubble:
+        beard = step(-1.2, -3.0, y) * step(-10.0, -8.0, y) * step(2.5, 5.0, z) * (lip < 0.05)
+        beard *= 0.65 + 0.35 * noise(position * np.float32(14), look.seed + 5)
+        albedo = mix(albedo, look.hair * 0.8 + look.skin * 0.18, beard * look.stubble * 0.8)
+    lines = 1 + 0.10 * noise(np.stack([x * 7, y * 1.2, z * 0], 1).astype(np.float32), look.seed + 4)
+    albedo = mix(albedo, look.lips * lines[:, None], step(-0.07, 0.10, lip))
+    hairs = noise(np.stack([along * 46 - across * 2.5, across * 1.6, z * 0], 1).astype(np.float32), look.seed + 6)
+    thick = (
+        step(1.15, 0.55, np.abs(across) * (0.85 + 0.3 * step(0.6, 1.0, along)))
+        * step(-0.04, 0.06, along)
+        * step(1.08, 0.85, along)
+    )
+    brow = np.clip(thick * (0.8 + 0.5 * hairs), 0, 1) * min(look.brow, 1)
+    albedo = mix(albedo, look.hair * 0.8 + look.skin * 0.05, 0.88 * brow)
+    if look.style != "bald":
+        albedo = mix(
+            albedo, look.hair * 0.6, step(-0.15, 0.5, field + 0.2 * noise(position * np.float32(5), look.seed))
+        )
+    shirt = step(-13.4, -13.7, y + 0.06 * x * x - 0.15 * (z - 2))
+    albedo = mix(albedo, look.cloth, shirt)
+    gloss = (0.33 + 0.3 * step(0, 0.15, lip) + 0.15 * nose) * (1 - brow) * (1 - shirt)
+    return albedo, gloss, 18.0
+
+
+def strands(a: np.ndarray, look: Look) -> np.ndarray:
+    """Hair colour: streaks that run down from the crown."""
+    x, y, z = a[:, :3].T
+    around = np.arctan2(x, z + 3)
+    streak = np.stack([around * 34, (y + z * 0.3) * 0.25, np.zeros_like(x)], 1)
+    fine = np.stack([around * 110, y * 0.5, np.zeros_like(x)], 1)
+    tone = 1 + 0.35 * fractal(streak, look.seed, 2) + 0.25 * noise(fine.astype(np.float32), look.seed + 1)
+    return look.hair * np.clip(tone, 0.25, 2)[:, None]
+
+
+def backdrop(look: Look, size: int) -> np.ndarray:
+    """Two colours and a few soft spots, f32 [size, size, 3]."""
+    grid = np.linspace(0, 1, size, dtype=np.float32)
+    x, y = np.meshgrid(grid, grid)
+    points = np.stack([x * 3, y * 3, np.zeros_like(x)], -1).reshape(-1, 3)
+    weight = np.clip(0.5 + 0.5 * (y.ravel() - 0.5) + 0.35 * fractal(points, look.seed + 7, 2), 0, 1)
+    return mix(look.background[0][None], look.background[1][None], weight).reshape(size, size, 3).astype(np.float32)
+
+
+def lashes(kit: Facekit, color: np.ndarray, points: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Lay the lash cards over the picture, each card alpha-blended: strands that thin out to their tips."""
+    part = kit.part_names.index("EyeLashes")
+    mine = kit.triangles[kit.triangle_part == part]
+    card = np.floor((kit.uv[mine[:, 0], 1] - 0.005) / 0.166).astype(int)
+    for layer in range(6):
+        front = mine[card == layer]
+        seen = np.full(near.shape, -1, np.int32)
+        weights = np.zeros((*near.shape, 3), np.float32)
+        both = np.ascontiguousarray(np.concatenate([front, front[:, ::-1]]))
+        rasterize(points, both, seen, weights, near * np.float32(0.9985))
+        uv = np.zeros((*near.shape, 2), np.float32)
+        interpolate(seen, weights, both, kit.uv, uv)
+        where = seen >= 0
+        u, v = uv[where].T
+        tip = np.clip(1 - (v - layer * 0.166 - 0.014) / 0.14, 0, 1)
+        curl = np.stack([(u + 0.06 * tip) * 260, tip * 0.8, np.full_like(u, layer)], 1)
+        strand = step(0.0, 0.6, noise(curl.astype(np.float32), layer))
+        alpha = (0.75 if layer > 2 else 0.25) * strand * (1 - tip) ** 1.2
+        color[where] *= (1 - alpha)[:, None]
+    return color
