@@ -4,9 +4,6 @@ The file is a safetensors file.
     __metadata__["fetfast"]     JSON: format, crop, spec, precision, provenance, metrics, random_weights
     "<stage>.<parameter>"       the weights, F32, F16 or BF16, under the names of the module's state dict
     "graph/<stage>"             U8: the stage as an ONNX model whose weights are left out
-
-A graph declares each weight's type and shape in its `value_info`; `Plan.onnx` puts the weights in. Protocol Buffers
-merges messages that stand one after the other, so that joining means appending one message with the initializers.
 """
 
 from __future__ import annotations
@@ -22,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from fetfast import graph
 from fetfast.errors import BadInput, BadPlan
 from fetfast.models import FAMILIES
-from fetfast.spec import PRECISIONS, Spec, Stage
+from fetfast.spec import PRECISIONS, Spec
 
 FORMAT = 1
 CROP = "upright square, units 0 ... 1"  # the convention of spec.py; another one needs another plan
@@ -33,10 +31,8 @@ GRAPH = "graph/"
 SHIPPED = Path(__file__).parent / "plans"
 BEST = ("unet_fp16.plan", "flow_fp32.plan")  # what ships, best first
 HEADER_LIMIT = 1 << 20
-CONSTANT_LIMIT = 1 << 16  # bytes of any constant in a graph: what is bigger is a weight
 
 DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
-ONNX_DTYPES = {"float32": 1, "float16": 10, "bfloat16": 16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +100,7 @@ class Plan:
     def _bytes(self) -> bytes:
         from safetensors.numpy import save
 
-        graphs = {GRAPH + stage: np.frombuffer(graph, np.uint8) for stage, graph in self.graphs.items()}
+        graphs = {GRAPH + stage: np.frombuffer(model, np.uint8) for stage, model in self.graphs.items()}
         header = json.dumps(self.header, allow_nan=False)
         return save({**self.weights, **graphs}, metadata={KEY: header})
 
@@ -123,14 +119,13 @@ class Plan:
     def onnx(self, stage: str) -> bytes:
         """One stage as an ONNX model, whole. Raises BadPlan where the graph does not fit the spec and the weights."""
         weights = self.stage_weights(stage)
-        _check_graph(self.graphs[stage], self.spec.stage(stage), weights)
-        initializers = b"".join(_message(5, _initializer(name, weight)) for name, weight in weights.items())
-        return self.graphs[stage] + _message(7, initializers)
+        graph.check(self.graphs[stage], self.spec.stage(stage), weights)
+        return graph.join(self.graphs[stage], weights)
 
     def check(self) -> None:
         """Raises BadPlan where a graph does not fit the spec and the weights."""
         for stage in self.spec.stages:
-            _check_graph(self.graphs[stage.name], stage, self.stage_weights(stage.name))
+            graph.check(self.graphs[stage.name], stage, self.stage_weights(stage.name))
 
 
 def _find(path: Path) -> Path:
@@ -188,8 +183,8 @@ def _assemble(path: Path, header: dict[str, Any], tensors: dict[str, np.ndarray]
         raise BadPlan(f"{path}: precision is {str(precision)[:40]!r}, expected one of {', '.join(PRECISIONS)}")
 
     graphs = {stage.name: tensors.pop(GRAPH + stage.name, None) for stage in spec.stages}
-    for stage, graph in graphs.items():
-        if graph is None or graph.dtype != np.uint8 or graph.ndim != 1:
+    for stage, model in graphs.items():
+        if model is None or model.dtype != np.uint8 or model.ndim != 1:
             raise BadPlan(f"{path}: {GRAPH}{stage} is missing or not U8 of one axis")
     precise = {stage.name: stage.precise for stage in spec.stages}
     for name, tensor in tensors.items():
@@ -200,7 +195,7 @@ def _assemble(path: Path, header: dict[str, Any], tensors: dict[str, np.ndarray]
         if tensor.dtype not in {_dtype(dtype) for dtype in allowed}:
             raise BadPlan(f"{path}: tensor {name} is {tensor.dtype}, expected {' or '.join(sorted(allowed))}")
     return Plan(
-        spec, precision, tensors, {stage: graph.tobytes() for stage, graph in graphs.items() if graph is not None},
+        spec, precision, tensors, {stage: model.tobytes() for stage, model in graphs.items() if model is not None},
         header["provenance"], header["metrics"], header["random_weights"], path,
     )  # fmt: skip
 
@@ -246,72 +241,3 @@ def _dtype(name: str) -> np.dtype[Any]:
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype({"F32": np.float32, "F16": np.float16, "U8": np.uint8}[name])
-
-
-def _check_graph(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None:
-    """The graph takes and gives what the spec says, uses just the weights that are there, and nothing from outside."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    def check(holds: bool, message: str) -> None:
-        if not holds:
-            raise BadPlan(f"graph of stage {stage.name}: {message}; build the plan again")
-
-    def typed(value: Any, batch: int) -> tuple[int, tuple[int, ...]]:
-        tensor = value.type.tensor_type
-        return tensor.elem_type, tuple(d.dim_value for d in tensor.shape.dim)[batch:]
-
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graph)
-    except DecodeError as error:
-        raise BadPlan(f"graph of stage {stage.name} is no ONNX model ({error})") from error
-    domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
-    check(domains <= {"", "ai.onnx"} and not model.functions, f"operators from {sorted(domains)}, expected ONNX's own")
-    for title, values, tensors in (
-        ("inputs", model.graph.input, stage.inputs),
-        ("outputs", model.graph.output, stage.outputs),
-    ):
-        check([v.name for v in values] == [t.name for t in tensors], f"its {title} are not the spec's")
-        for value, tensor in zip(values, tensors, strict=True):
-            check(typed(value, 1) == (1, tensor.shape), f"{value.name} is not f32 [B, {tensor.shape}]")
-    declared = {value.name: typed(value, 0) for value in model.graph.value_info}
-    got = {name: (ONNX_DTYPES.get(weight.dtype.name), weight.shape) for name, weight in weights.items()}
-    off = sorted(name for name in declared.keys() | got if declared.get(name) != got.get(name))
-    check(not off, f"weights missing, unknown or of another shape: {', '.join(off[:4])}")
-
-    constants = list(model.graph.initializer)
-    known = {*declared, *(value.name for value in model.graph.input), *(c.name for c in constants), ""}
-    for node in model.graph.node:
-        check(known.issuperset(node.input), f"{node.op_type} reads what nothing gives")
-        check(not known.intersection(node.output) - {""}, f"{node.op_type} gives a name twice")
-        known.update(node.output)
-        for attribute in node.attribute:
-            check(not attribute.HasField("g") and not attribute.graphs, f"{node.op_type} has a graph of its own")
-            constants += [attribute.t, *attribute.tensors]
-    check(known.issuperset(t.name for t in stage.outputs), "an output that nothing gives")
-    check(not model.graph.sparse_initializer, "sparse tensors")
-    for constant in constants:
-        check(constant.data_location == 0 and not constant.external_data, "tensors in another file")
-        count = int(np.prod([min(max(n, 0), 1 << 20) for n in constant.dims], dtype=np.float64))
-        check(count <= CONSTANT_LIMIT and constant.ByteSize() <= CONSTANT_LIMIT, f"constant {constant.name} is too big")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _message(number: int, content: bytes) -> bytes:
-    """A field of a Protocol Buffers message that holds bytes or another message."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _initializer(name: str, weight: np.ndarray) -> bytes:
-    """ONNX's TensorProto: dims = 1, data_type = 2, name = 8, raw_data = 9."""
-    dims = b"".join(b"\x08" + _varint(size) for size in weight.shape)
-    dtype = b"\x10" + _varint(ONNX_DTYPES[weight.dtype.name])
-    return dims + dtype + _message(8, name.encode()) + _message(9, weight.tobytes())

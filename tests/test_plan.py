@@ -370,6 +370,8 @@ BAD_GRAPHS = {
     "external initializer": ({"initializer": [external()]}, "another file"),
     "external constant": (nodes(helper.make_node("Constant", [], ["w"], value=external())), "another file"),
     "big constant": ({"initializer": [TensorProto(name="c", data_type=1, dims=[1 << 40])]}, "too big"),
+    "huge constant": ({"initializer": [TensorProto(name="c", data_type=1, dims=[1 << 62] * 99)]}, "too big"),
+    "weight inside": ({"initializer": [TensorProto(name="bias", data_type=1, dims=[2])]}, "two tensors of one name"),
     "no output": ({"nodes": graph().graph.node[:-1]}, "nothing gives"),
 }
 

@@ -38,32 +38,34 @@ def _images(S: int, **channels: int) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, (count, S, S)) for name, count in channels.items())
 
 
-PAPER = Spec(
-    family="unet",
-    size="paper",
-    resolution=256,
-    stages=(
-        Stage("fuse", _images(256, source_map=1, target_map=1), _images(256, driven_map=1)),
-        Stage("unet", _images(256, target=3, driven_map=1), _images(256, flow=2, mask=1, color=3)),
-    ),
-    tasks=("transfer",),
-    paste={"flow": "flow", "mask": "mask", "color": "color"},
-    args={"fuse": [32, 64, 128, 256, 256], "unet": [64, 128, 256, 512, 512, 512, 512, 512]},
-)
-SMALL = replace(
-    PAPER,
-    size="small",
-    stages=(
-        flow.FUSE,
-        Stage(
-            "unet",
-            _images(256, target=3, warped=3, target_map=1, driven_map=1, first_flow=2),
-            _images(256, flow=2, mask=1, color=3),
+def paper(S: int = 256) -> Spec:
+    """The published scale. S: a power of two, 256 or more."""
+    return Spec(
+        family="unet",
+        size="paper",
+        resolution=S,
+        stages=(
+            Stage("fuse", _images(S, source_map=1, target_map=1), _images(S, driven_map=1)),
+            Stage("unet", _images(S, target=3, driven_map=1), _images(S, flow=2, mask=1, color=3)),
         ),
-    ),
-    args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 96, 48, 16, 16]},
-)
-SPECS = {"paper": PAPER, "small": SMALL}
+        tasks=("transfer",),
+        paste={"flow": "flow", "mask": "mask", "color": "color"},
+        args={"fuse": [32, 64, 128, 256, 256], "unet": [64, 128, 256, 512, 512, 512, 512, 512]},
+    )
+
+
+def small(S: int = 256) -> Spec:
+    """What ships. S: a multiple of 32; weights learned at one S serve no other."""
+    inputs = _images(S, target=3, warped=3, target_map=1, driven_map=1, first_flow=2)
+    return replace(
+        paper(S),
+        size="small",
+        stages=(flow.FUSE, Stage("unet", inputs, _images(S, flow=2, mask=1, color=3))),
+        args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 96, 48, 16, 16]},
+    )
+
+
+SPECS = {"paper": paper(), "small": small()}
 
 
 def build(spec: Spec) -> dict[str, nn.Module]:

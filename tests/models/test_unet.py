@@ -43,46 +43,46 @@ def macs(spec: Spec) -> dict[str, int]:
 
 def test_paper_size() -> None:
     with torch.device("meta"):
-        nets = unet.build(unet.PAPER)
+        nets = unet.build(unet.paper())
     assert count(nets["unet"]) == pytest.approx(54.41e6, abs=0.01e6)
     assert count(nets["fuse"]) == pytest.approx(6.4e6, rel=0.05)
-    work = macs(unet.PAPER)
+    work = macs(unet.paper())
     assert work["unet"] == pytest.approx(6.07e9, abs=0.01e9)  # pix2pix's 6.05 for three channels, and one more
     assert work["fuse"] == pytest.approx(1.5e9, rel=0.01)
 
 
 def test_small_size() -> None:
-    assert sum(macs(unet.SMALL).values()) <= 1.5e9
+    assert sum(macs(unet.small()).values()) <= 1.5e9
     with torch.device("meta"):
-        weights = sum(count(net) * (4 if name == "fuse" else 2) for name, net in unet.build(unet.SMALL).items())
+        weights = sum(count(net) * (4 if name == "fuse" else 2) for name, net in unet.build(unet.small()).items())
     assert weights < 8 * 2**20
 
 
 def small_inputs(batch: int = 1) -> dict[str, torch.Tensor]:
-    return {t.name: torch.rand(batch, *t.shape) for t in unet.SMALL.stage("unet").inputs}
+    return {t.name: torch.rand(batch, *t.shape) for t in unet.small().stage("unet").inputs}
 
 
 def test_a_new_network_gives_the_landmarks_warp() -> None:
     inputs = small_inputs()
     with torch.inference_mode():
-        result = unet.build(unet.SMALL)["unet"](**inputs)
+        result = unet.build(unet.small())["unet"](**inputs)
     assert torch.equal(result["flow"], inputs["first_flow"])
     assert result["mask"].max() < 0.2
     assert result["color"].abs().max() <= 1
 
 
 def test_a_new_fusion_is_the_linear_one() -> None:
-    fuse, linear = unet.build(unet.SMALL)["fuse"], flow.Fuse()
+    fuse, linear = unet.build(unet.small())["fuse"], flow.Fuse()
     linear.load_state_dict({name: fuse.state_dict()[name] for name in ("basis", "camera")})
     inputs = {t.name: torch.rand(3, *t.shape) for t in flow.FUSE.inputs}
     assert torch.equal(fuse(**inputs)["fused_points"], linear(**inputs)["fused_points"])
 
 
 def test_every_weight_learns() -> None:
-    for name, net in unet.build(unet.SMALL).items():
+    for name, net in unet.build(unet.small()).items():
         for tensor in net.state_dict().values():
             tensor.add_(0.02 * torch.randn(tensor.shape))
-        inputs = {t.name: torch.rand(2, *t.shape) for t in unet.SMALL.stage(name).inputs}
+        inputs = {t.name: torch.rand(2, *t.shape) for t in unet.small().stage(name).inputs}
         sum((value.square().mean() for value in net(**inputs).values()), torch.zeros(())).backward()
         still = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.any()]
         assert not still
@@ -90,7 +90,7 @@ def test_every_weight_learns() -> None:
 
 def test_paper_layers_on_every_backend() -> None:
     """The paper's layers at an eighth of its widths: exported, equal in f32."""
-    spec = replace(unet.PAPER, args={name: [n // 8 for n in widths] for name, widths in unet.PAPER.args.items()})
+    spec = replace(unet.paper(), args={name: [n // 8 for n in widths] for name, widths in unet.paper().args.items()})
     modules = unet.build(spec)
     plan: Plan = export.export(spec, modules, "fp32")
     runners = {name: backends.load(name, plan, "cpu") for name in ("openvino", "eager")}
