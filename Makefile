@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv/.ready
 RUN    := .venv/bin/python
-SRC    ?= demo/smile.png
-TGT    ?=
+SRC    ?= demo/surprise.png
+TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
 .PHONY: help demo test lint parity bench clean
 
@@ -16,7 +16,8 @@ $(VENV): pyproject.toml setup.py $(wildcard csrc/*)
 	touch $@
 
 demo: $(VENV)    ## an expression onto a real photo: out/demo.png (SRC=… TGT=… take yours)
-	$(RUN) demo/demo.py $(if $(TGT),--src '$(SRC)' --tgt '$(TGT)',--src '$(SRC)')
+	mkdir -p out
+	.venv/bin/fetfast transfer '$(SRC)' "$(TGT)" -o out/demo.png --sheet
 
 test: $(VENV)    ## the whole test suite
 	$(RUN) -m pytest

@@ -22,7 +22,7 @@ PEOPLE = {  # name: (seed of the person, yaw, expression)
         {"jawOpen": 0.55, "browInnerUp": 0.9, "browOuterUp": 0.9, "eyeWide": 0.8, "mouthFunnel": 0.3},
     ),
     "wink": (
-        5,
+        8,
         0.05,
         {"eyeBlink_L": 1.0, "cheekSquint_L": 0.8, "mouthSmile_L": 0.9, "mouthSmile_R": 0.4, "browDown_L": 0.4},
     ),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fetfast import __version__
 from fetfast.errors import FetfastError
 from fetfast.spec import PRECISIONS, REGIONS
+
+if TYPE_CHECKING:
+    from fetfast.engine import Engine
+    from fetfast.image import Frame
 
 FILE = click.Path(path_type=Path)
 PLAN_HELP = "A plan file, or the name of one that ships. The best that ships if not given."
@@ -62,7 +66,7 @@ def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
 @click.option(
     "--face", callback=_face, default="largest", help="Which face of TGT: largest, all, or an index (0: leftmost)."
 )
-@click.option("--sheet", is_flag=True, help="Write source, target and result side by side.")
+@click.option("--sheet", is_flag=True, help="Write close-ups of source, target and result side by side.")
 @click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
 def transfer(
     src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
@@ -80,8 +84,19 @@ def transfer(
     source, target = image.load(src), image.load(tgt)
     engine = Engine(plan, backend)
     result = engine.transfer(source, target, intensity=intensity, regions=regions, face=face)
-    image.save(output, image.side_by_side([source, target, result]) if sheet else result, mark=mark)
+    image.save(output, _sheet(engine, source, target, result, face) if sheet else result, mark=mark)
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
+
+
+def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: str | int) -> Frame:
+    """Close-ups of source, target and result, 512 x 512 each, side by side."""
+    import numpy as np
+
+    from fetfast.ops.crop import crop
+
+    places = [engine.prepare(source).matrices[0], *[engine.prepare(target, face).matrices[0]] * 2]
+    closeups = [crop(frame, M, 512) for frame, M in zip((source, target, result), places, strict=True)]
+    return np.concatenate([((c + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0) for c in closeups], axis=1)
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,7 @@ class Engine:
         return self._runners[name](inputs)
 
     def _options(self, intensity: float, regions: Iterable[str]) -> dict[str, Any]:
-        if not (np.isscalar(intensity) and 0 <= float(intensity) <= 2):
+        if not (isinstance(intensity, Real) and 0 <= intensity <= 2):
             raise BadInput(f"intensity is {intensity!r}, expected a number in 0 ... 2")
         chosen = (regions,) if isinstance(regions, str) else tuple(regions)
         unknown = set(chosen) - set(REGIONS)

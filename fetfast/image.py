@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,14 +275,6 @@ def is_marked(path: str | os.PathLike[str]) -> bool:
     with Image.open(path) as image:
         xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     return SYNTHESISED in (xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace"))
-
-
-def side_by_side(frames: Sequence[Frame], height: int = 512) -> Frame:
-    """Frames u8 [Hi, Wi, 3] scaled to one height and set beside each other."""
-    from PIL import Image
-
-    scaled = [Image.fromarray(f).resize((max(1, round(f.shape[1] * height / f.shape[0])), height)) for f in frames]
-    return np.concatenate([np.asarray(s) for s in scaled], axis=1)
 
 
 def _umask() -> int:
