@@ -24,8 +24,8 @@ from fetfast.plan import Plan
 from fetfast.spec import PRECISIONS, Stage
 
 RTX, FULL = LIBRARIES["tensorrt_rtx"], LIBRARIES["tensorrt"]
-ADA = gpu.Gpu(0, "NVIDIA GeForce RTX 4090", (8, 9))
-HOPPER = gpu.Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0))
+ADA = gpu.Gpu(0, "NVIDIA GeForce RTX 4090", "8.9")
+HOPPER = gpu.Gpu(0, "NVIDIA H100 80GB HBM3", "9.0")
 ENGINE_TYPES = {"float32": "Float", "float16": "Half", "bfloat16": "BFloat16"}
 CONVOLUTIONS = ("correlation", "deconv", "runtime_fusion")  # the last: one with what follows it
 NEEDS_RTX = "tensorrt-rtx-cu13 is not installed"
@@ -246,7 +246,7 @@ def test_whatever_does_not_match_is_built_again_and_said(
     capfd.readouterr()
     module = machine(*{
         "version": ("tensorrt_rtx", "1.8.0.1", ADA),
-        "target": ("tensorrt_rtx", "1.7.1.116", gpu.Gpu(0, "NVIDIA GeForce RTX 3090", (8, 6))),
+        "target": ("tensorrt_rtx", "1.7.1.116", gpu.Gpu(0, "NVIDIA GeForce RTX 3090", "8.6")),
         "library": ("tensorrt", "10.13.2.6", ADA),
     }.get(what, ("tensorrt_rtx", "1.7.1.116", ADA)))  # fmt: skip
     if what == "plan":
@@ -265,7 +265,7 @@ def test_whatever_does_not_match_is_built_again_and_said(
 def test_an_engine_that_does_not_load_is_dropped_and_built_again_once(machine: Any) -> None:
     module, plan = machine(card=HOPPER), Plan.open("flow_fp32")
     stage = plan.spec.stages[0]
-    about = trt_build.key(FULL, plan, stage, trt_build.target(FULL, HOPPER))
+    about = trt_build.key(FULL, plan, stage, trt_build.target(FULL, HOPPER, HOPPER.capability))
     cache.write("tensorrt", about, b"whole, but of another library")
     tensorrt.load(plan)
     assert len(module.built) == 1
@@ -286,7 +286,7 @@ def test_why_not_says_what_is_missing(machine: Any, make_plan: Any, monkeypatch:
     assert "expected one at index 3" in str(tensorrt.why_not(plan, "cuda:3"))
     machine("tensorrt", "10.9.0.34")
     assert "TensorRT is 10.9.0.34, expected 10.13 or newer" in str(tensorrt.why_not(plan, None))
-    machine("tensorrt_rtx", "1.7.1.116", gpu.Gpu(0, "NVIDIA GeForce RTX 2080", (7, 5)))
+    machine("tensorrt_rtx", "1.7.1.116", gpu.Gpu(0, "NVIDIA GeForce RTX 2080", "7.5"))
     assert "has no bf16; take the plan in fp16" in str(tensorrt.why_not(make_plan("unet", "small", "bf16"), None))
     machine()
     monkeypatch.setitem(sys.modules, "cupy", None)
@@ -301,17 +301,22 @@ def test_rtx_may_be_tried_on_a_gpu_that_is_not_on_its_list(machine: Any) -> None
     assert cache.entries()[0].key["target"] == "portable"
 
 
-def test_targets() -> None:
-    assert trt_build.target(RTX, None, "7.5") == "7.5"
-    assert trt_build.target(RTX, ADA) == "8.9"
-    assert trt_build.target(FULL, HOPPER) == "NVIDIA H100 80GB HBM3 (9.0)"
-    with pytest.raises(BadInput, match=r"capability is '9.0', expected one of 7.5"):
-        trt_build.target(RTX, None, "9.0")
-    with pytest.raises(Unavailable, match="no GPU here to build for; name one"):
-        trt_build.target(RTX, None)
+def test_what_is_built_for_what(machine: Any) -> None:
+    machine("tensorrt_rtx", "1.7.1.116")
+    assert trt_build.choose("fp16", None, "7.5") == (RTX, "7.5")
+    assert trt_build.choose("fp16", ADA) == (RTX, "8.9")
+    assert trt_build.choose("fp16", ADA, "12.0") == (RTX, "12.0")
+    with pytest.raises(Unavailable, match=r"no compute capability 9\.9, only 7\.5, 8\.0"):
+        trt_build.choose("fp16", ADA, "9.9")
+    with pytest.raises(BadInput, match=r"capability is 'ada', expected a compute capability such as 8\.9"):
+        trt_build.choose("fp16", ADA, "ada")
+    with pytest.raises(Unavailable, match="no NVIDIA GPU here to build for; name one"):
+        trt_build.choose("fp16", None)
+    machine("tensorrt")
+    assert trt_build.choose("fp16", HOPPER) == (FULL, "NVIDIA H100 80GB HBM3 (9.0)")
     for card in (None, ADA):
-        with pytest.raises(Unavailable, match="builds only on the GPU that will run it"):
-            trt_build.target(FULL, card, "9.0")
+        with pytest.raises(Unavailable, match="TensorRT builds only on the GPU that will run it"):
+            trt_build.choose("fp16", card, "9.0")
 
 
 def test_the_stand_ins_have_no_member_that_tensorrt_has_not() -> None:

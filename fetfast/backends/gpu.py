@@ -25,7 +25,7 @@ COPY_IN, COPY_OUT = 1, 2  # cudaMemcpyKind
 class Gpu:
     index: int
     name: str
-    capability: tuple[int, int]
+    capability: str  # compute capability, "8.9"
 
 
 @cache
@@ -52,7 +52,7 @@ def gpus() -> tuple[Gpu, ...]:
         cuda.cuDeviceGetName(name, len(name), index)
         cuda.cuDeviceGetAttribute(ctypes.byref(major), CAPABILITY_MAJOR, index)
         cuda.cuDeviceGetAttribute(ctypes.byref(minor), CAPABILITY_MINOR, index)
-        found.append(Gpu(index, name.value.decode(), (major.value, minor.value)))
+        found.append(Gpu(index, name.value.decode(), f"{major.value}.{minor.value}"))
     return tuple(found)
 
 

@@ -32,12 +32,12 @@ def why_not(plan: Plan, device: str | None) -> str | None:
         return "TensorRT runs on NVIDIA GPUs, not on cpu; give device='cuda'"
     try:
         gpu = find(device)
+        if not find_spec("cupy") and not find_spec("torch"):
+            return "neither CuPy nor PyTorch is installed; pip install 'fetfast[cuda]'"
+        choose(plan.precision, gpu)
     except FetfastError as error:
         return str(error)
-    if not find_spec("cupy") and not find_spec("torch"):
-        return "neither CuPy nor PyTorch is installed; pip install 'fetfast[cuda]'"
-    library, reasons = choose(_capability(gpu.capability), plan.precision)
-    return reasons if library is None else None
+    return None
 
 
 def load(plan: Plan, device: str | None = None, library: Library | None = None) -> dict[str, Runner]:
@@ -47,13 +47,11 @@ def load(plan: Plan, device: str | None = None, library: Library | None = None) 
     """
     gpu = find(device)
     if library is None:
-        library, reasons = choose(_capability(gpu.capability), plan.precision)
-        if library is None:
-            raise Unavailable(reasons)
+        library, _ = choose(plan.precision, gpu)
     trt: Any = import_module(library.module)
     space = memory(gpu)
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-    built_for = target(library, gpu)
+    built_for = target(library, gpu, gpu.capability)
     runners = {}
     for stage in plan.spec.stages:
         with space.here():
@@ -62,10 +60,6 @@ def load(plan: Plan, device: str | None = None, library: Library | None = None) 
             context = _compiling_contexts(trt, engine, compiled) if library.keeps == "runtime" else _contexts(engine)
             runners[stage.name] = _runner(context, stage, space)
     return runners
-
-
-def _capability(capability: tuple[int, int]) -> str:
-    return ".".join(map(str, capability))
 
 
 # A context, and what to call after it has run for the first time. Each batch size has its own: a captured graph holds

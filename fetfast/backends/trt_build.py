@@ -5,8 +5,9 @@ Networks are strongly typed: the precision of every tensor is the one it has in 
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -53,7 +54,7 @@ LIBRARIES = {
 }  # fmt: skip
 
 
-def why_not(library: Library, capability: str, precision: str) -> str | None:
+def why_not(library: Library, precision: str, gpu: Gpu | None, capability: str) -> str | None:
     """None, or why `library` cannot build a plan of `precision` here for a GPU of `capability`, and what to do."""
     if not find_spec(library.module):
         return f"{library.title} is not installed; pip install {library.package}"
@@ -63,6 +64,8 @@ def why_not(library: Library, capability: str, precision: str) -> str | None:
         return f"{library.title} does not load ({' '.join(str(error).split())[:200]})"
     if not library.capabilities and tuple(map(int, version.split(".")[:2])) < OLDEST:
         return f"{library.title} is {version}, expected {OLDEST[0]}.{OLDEST[1]} or newer; pip install -U tensorrt"
+    if not library.capabilities and (gpu is None or gpu.capability != capability):
+        return f"{library.title} builds only on the GPU that will run it; run this there"
     if library.capabilities and capability not in library.capabilities:
         return f"{library.title} has no compute capability {capability}, only {', '.join(library.capabilities)}"
     if precision == "bf16" and float(capability) < 8:
@@ -70,35 +73,37 @@ def why_not(library: Library, capability: str, precision: str) -> str | None:
     return None
 
 
-def choose(capability: str, precision: str) -> tuple[Library | None, str]:
-    """The first library that can, and why each one before it cannot."""
-    reasons: list[str] = []
-    for library in LIBRARIES.values():
-        reason = why_not(library, capability, precision)
+def choose(
+    precision: str, gpu: Gpu | None, capability: str | None = None, libraries: Iterable[Library] = LIBRARIES.values()
+) -> tuple[Library, str]:
+    """The first library that can build here for `gpu`, or for a capability by name; and its `target`.
+
+    Raises BadInput for what is no capability, and Unavailable, with each library's reason.
+    """
+    wanted = capability or (gpu.capability if gpu else None)
+    if wanted is None:
+        raise Unavailable("there is no NVIDIA GPU here to build for; name one by its compute capability, such as 8.9")
+    if not re.fullmatch(r"\d+\.\d", wanted):
+        raise BadInput(f"capability is {capability!r}, expected a compute capability such as 8.9")
+    reasons = []
+    for library in libraries:
+        reason = why_not(library, precision, gpu, wanted)
         if reason is None:
-            return library, "; ".join(reasons)
+            return library, target(library, gpu, wanted)
         reasons.append(reason)
-    return None, "; ".join(reasons)
+    raise Unavailable("; ".join(reasons))
 
 
-def target(library: Library, gpu: Gpu | None, capability: str | None = None) -> str:
-    """What an engine is built for, as its key in the cache says it. Raises BadInput, Unavailable.
+def target(library: Library, gpu: Gpu | None, capability: str) -> str:
+    """What an engine is built for, as its key in the cache says it.
 
-    TensorRT for RTX: a compute capability, asked for by name or that of `gpu`; "portable" (8.0 and newer) for a GPU
-    that is not on its list. TensorRT: the very model of `gpu`.
+    TensorRT for RTX: the capability, or "portable" (8.0 and newer) for one that is not on its list. TensorRT: the very
+    model of `gpu`.
     """
     if library.capabilities:
-        if capability is not None and capability not in library.capabilities:
-            raise BadInput(f"capability is {capability!r}, expected one of {', '.join(library.capabilities)}")
-        if capability is None and gpu is None:
-            raise Unavailable(
-                f"no GPU here to build for; name one by its capability: {', '.join(library.capabilities)}"
-            )
-        wanted = capability or ".".join(map(str, gpu.capability if gpu else ()))
-        return wanted if wanted in library.capabilities else "portable"
-    if gpu is None or (capability and capability != ".".join(map(str, gpu.capability))):
-        raise Unavailable(f"{library.title} builds only on the GPU that will run it; run this there")
-    return f"{gpu.name} ({'.'.join(map(str, gpu.capability))})"
+        return capability if capability in library.capabilities else "portable"
+    assert gpu is not None
+    return f"{gpu.name} ({capability})"
 
 
 def key(library: Library, plan: Plan, stage: Stage, built_for: str) -> dict[str, str]:
