@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 PLAN_HELP = "A plan file, or the name of one that ships. The best that ships if not given."
+CAPABILITY_HELP = "For a GPU of this compute capability, such as 8.9.  [default: this machine's]"
 BACKEND_HELP = "auto, or one by name: tensorrt, triton, openvino, eager."
 
 
@@ -142,13 +143,81 @@ def doctor(as_json: bool) -> None:
 @click.option("--weights", type=FILE, help="A .safetensors file. Without it: random weights, and the plan says so.")
 @click.option("--precision", type=click.Choice(PRECISIONS), required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="The plan file to write.")
-def build(family: str, size: str, weights: Path | None, precision: str, output: Path) -> None:
+@click.option("--tensorrt", is_flag=True, help="Build its TensorRT engines into the cache too.")
+@click.option("--capability", help=CAPABILITY_HELP)
+def build(
+    family: str, size: str, weights: Path | None, precision: str, output: Path, tensorrt: bool, capability: str | None
+) -> None:
     """Makes a plan of FAMILY: its weights, and each stage's network as a graph. Needs PyTorch and onnxscript."""
-    from fetfast import export
+    from fetfast import deploy, export
+    from fetfast.plan import Plan
 
     plan = export.build(family, size, precision, weights)
     plan.save(output)
     click.echo(f"{output}: {output.stat().st_size / 2**20:.2f} MiB")
+    if tensorrt:
+        click.echo(f"engines in the cache: {deploy.fill_cache(Plan.open(output), capability)}")
+
+
+@main.command()
+@click.argument("plan")
+@click.option("--onnx", type=FILE, help="Write ONNX models: FILE, or FILE with the stage's name where there are more.")
+@click.option("--tensorrt", type=FILE, help="Write raw TensorRT engines, as for trtexec; files named as for --onnx.")
+@click.option("--capability", help=CAPABILITY_HELP)
+@click.option("--model-repository", type=FILE, help="Write a folder for NVIDIA Triton Inference Server.")
+@click.option("--platform", type=click.Choice(("onnx", "tensorrt")), default="onnx", help="What that server runs.")
+def export(
+    plan: str, onnx: Path | None, tensorrt: Path | None, capability: str | None, model_repository: Path | None,
+    platform: str,
+) -> None:  # fmt: skip
+    """Writes PLAN for other runtimes."""
+    from fetfast import deploy
+    from fetfast.plan import Plan
+
+    if not (onnx or tensorrt or model_repository):
+        raise click.UsageError("give --onnx, --tensorrt or --model-repository")
+    opened = Plan.open(plan)
+    written = [
+        *(deploy.onnx(opened, onnx) if onnx else ()),
+        *(deploy.engines(opened, tensorrt, capability) if tensorrt else ()),
+        *(deploy.model_repository(opened, model_repository, platform) if model_repository else ()),
+    ]
+    for path in written:
+        click.echo(path)
+    if len(opened.spec.stages) > 1 and not deploy.is_chain(opened.spec):
+        click.echo(
+            "between the stages stand inputs that fetfast builds (fetfast/inputs.py): a client must too", err=True
+        )
+
+
+@main.group()
+def cache() -> None:
+    """Compiled networks, kept in the user's cache folder (or FETFAST_CACHE)."""
+
+
+@cache.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For other programs.")
+def list_cache(as_json: bool) -> None:
+    """Shows what is kept, for what, and how big it is."""
+    from fetfast.backends import cache as kept
+
+    entries = kept.entries()
+    if as_json:
+        rows = [{"path": str(e.path), "kind": e.kind, "bytes": e.size, "key": e.key} for e in entries]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for entry in entries:
+        about = ", ".join(value[:24] for value in entry.key.values()) or entry.path.name
+        click.echo(f"{entry.size / 2**20:8.2f} MiB  {entry.kind:<9} {about}")
+    click.echo(f"{sum(entry.size for entry in entries) / 2**20:8.2f} MiB  in {len(entries)} files")
+
+
+@cache.command()
+def clear() -> None:
+    """Removes all that can be compiled again. Files fetched once, as the face model, stay."""
+    from fetfast.backends import cache as kept
+
+    click.echo(f"{kept.clear() / 2**20:.2f} MiB freed")
 
 
 @main.command()

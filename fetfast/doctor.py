@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fetfast import __version__, assets, backends
+from fetfast.backends import cache, gpu
 from fetfast.errors import FetfastError
 from fetfast.plan import Plan
 
@@ -20,17 +22,22 @@ PACKAGES = ("numpy", "openvino", "onnx", "safetensors", "pillow", "torch", "trit
 
 
 def examine() -> dict[str, Any]:
-    """Looks at the machine; nothing raises. Keys: fetfast, python, machine, packages, gpu, assets, cache, plan,
-    backends (name to None or the reason why not), self_test."""
+    """Looks at the machine; nothing raises. Keys: fetfast, python, machine, driver, gpus, packages, assets,
+    cache, plan, backends (name to None or the reason why not), self_test."""
     plan = Plan.open(Plan.best())
     return {
         "fetfast": __version__,
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "cpu": _cpu(), "cores": os.cpu_count()},
-        "gpu": _gpu(),
+        "driver": gpu.driver_version(),
+        "gpus": [asdict(found) for found in gpu.gpus()],
         "packages": {name: _version(name) for name in PACKAGES},
         "assets": {name: str(found) if found else None for name, found in assets.cached().items()},
-        "cache": {"folder": str(assets.cache_folder()), "bytes": _size(assets.cache_folder())},
+        "cache": {
+            "folder": str(assets.cache_folder()),
+            "bytes": _size(assets.cache_folder()),
+            "compiled": {kind: _compiled(kind) for kind in cache.KINDS},
+        },
         "plan": plan.name,
         "backends": backends.examine(plan),
         "self_test": _self_test(plan),
@@ -39,16 +46,22 @@ def examine() -> dict[str, Any]:
 
 def describe(findings: dict[str, Any]) -> str:
     """The findings as lines for a person."""
-    machine, cache, test = findings["machine"], findings["cache"], findings["self_test"]
+    machine, kept, test = findings["machine"], findings["cache"], findings["self_test"]
     installed = [f"{name} {version}" for name, version in findings["packages"].items() if version]
     absent = [name for name, version in findings["packages"].items() if not version]
     lines = [
         f"fetfast    {findings['fetfast']} on Python {findings['python']}, {machine['system']}",
         f"processor  {machine['cpu']}, {machine['cores']} cores",
-        f"GPU        {findings['gpu']}",
+        f"driver     {'CUDA ' + findings['driver'] if findings['driver'] else 'no NVIDIA driver'}",
+        *(f"GPU {g['index']}      {g['name']}, compute capability {g['capability']}" for g in findings["gpus"]),
         f"installed  {', '.join(installed)}",
         f"absent     {', '.join(absent) or 'nothing'}",
-        f"cache      {cache['folder']}, {cache['bytes'] / 2**20:.1f} MiB",
+        f"cache      {kept['folder']}, {kept['bytes'] / 2**20:.1f} MiB",
+        *(
+            f"compiled   {kind}: {found['files']} files, {found['bytes'] / 2**20:.1f} MiB"
+            for kind, found in kept["compiled"].items()
+            if found["files"]
+        ),
         *(f"asset      {name}: {where or 'fetched on first use'}" for name, where in findings["assets"].items()),
         f"plan       {findings['plan']}",
         *(f"backend    {name}: {why or 'ready'}" for name, why in findings["backends"].items()),
@@ -82,15 +95,9 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpu() -> str:
-    if not _version("torch"):
-        return "not looked for: PyTorch is not installed (pip install 'fetfast[cuda]')"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "none that PyTorch can use"
-    major, minor = torch.cuda.get_device_capability()
-    return f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
+def _compiled(kind: str) -> dict[str, int]:
+    entries = [entry for entry in cache.entries() if entry.kind == kind]
+    return {"files": len(entries), "bytes": sum(entry.size for entry in entries)}
 
 
 def _version(package: str) -> str | None:
