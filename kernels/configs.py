@@ -74,7 +74,8 @@ def rule(shape: Shape) -> Config:
         tiles = ceil(shape.batch * shape.pixels / rows) * ceil(shape.columns / columns) * shape.parities
         steps = shape.taps * sum(ceil(c / depth) for c in shape.channels)
         split = max(1, min(32, steps // 4, round(2 * shape.multiprocessors / tiles)))
-        return Config(rows, columns, depth, 4, 4 if hopper else 3, joined=True, split=split)
+        gathers = shape.batch > 1 and shape.pixels % rows != 0  # a norm for each row: large
+        return Config(rows, columns, depth, 4, 2 if gathers else 4 if hopper else 3, joined=True, split=split)
     large = tiles >= 8 * shape.multiprocessors and not wide
     rows = 128 if large else 64
     if large and hopper and shape.columns >= 128:

@@ -20,11 +20,15 @@ Rows of the product are output pixels, columns are output channels. Two ways:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import triton
 import triton.language as tl
 from fetfast.kernels.configs import Config
 from fetfast.kernels.norm_act import activate, load_norm, merge, piece_moments, scale_shift, store_norm
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @triton.jit
@@ -66,10 +70,11 @@ def conv_kernel(
     a_slope, b_slope, slope,
     CA: tl.constexpr, CB: tl.constexpr, TAPS: tl.constexpr, STRIDE: tl.constexpr, TRANSPOSED: tl.constexpr,
     A_READ: tl.constexpr, A_UP: tl.constexpr, B_READ: tl.constexpr, B_UP: tl.constexpr,
-    BIAS: tl.constexpr, STATISTICS: tl.constexpr, JOINED: tl.constexpr, SPLIT: tl.constexpr,
+    BIAS: tl.constexpr, STATISTICS: tl.constexpr, JOINED: tl.constexpr, ALONE: tl.constexpr, SPLIT: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """HO, WO: the output of one parity. JOINED: y is f32 [SPLIT, B, pixels, N], sums that `join` adds up."""
+    """HO, WO: the output of one parity. JOINED: y is f32 [SPLIT, B, pixels, N], sums that `join` adds up.
+    ALONE: all rows of a program lie in one image."""
     columns = tl.cdiv(N, COLUMNS)
     tile = tl.program_id(0) // columns
     n = (tl.program_id(0) % columns) * COLUMNS + tl.arange(0, COLUMNS)
@@ -79,8 +84,8 @@ def conv_kernel(
     qx = parity % 2
     row = tile * ROWS + tl.arange(0, ROWS)[:, None]
     if JOINED:
-        image = tl.minimum(row // (HO * WO), B - 1)
-        p = row % (HO * WO)
+        image = tl.minimum((tile * ROWS if ALONE else row) // (HO * WO), B - 1)
+        p = row - image * (HO * WO)
         live = row < B * HO * WO
     else:
         image = tl.program_id(2)
@@ -201,6 +206,7 @@ def launch(
         A_READ=_read(a_norm, a_slope), A_UP=int(a_up), B_READ=_read(b_norm, b_slope), B_UP=int(b_up),
         BIAS=bias is not None,
         STATISTICS=norm is not None, JOINED=config.joined, SPLIT=config.split,
+        ALONE=not config.joined or B == 1 or HO * WO % config.rows == 0,
         ROWS=config.rows, COLUMNS=config.columns, DEPTH=config.depth,
         PRECISION="tf32x3" if weight.element_size() == 4 else "tf32", num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip

@@ -15,10 +15,13 @@ fixed order (Chan, Golub, LeVeque 1979): no atomics, no cancellation of large me
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 import triton
 import triton.language as tl
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ON_CHIP = 1 << 14  # elements that one program keeps in registers
 PIECE = 1 << 13
@@ -80,7 +83,7 @@ def moments_kernel(x, pieces, P, C, B, x_b, x_p, x_c, BLOCK_P: tl.constexpr, BLO
     splits = tl.num_programs(0)
     to = pieces + (b * splits + s) * C + c
     tl.store(to, mean, mask=c < C)
-    tl.store(to + B.to(tl.int64) * splits * C, squares, mask=c < C)
+    tl.store(to + B * splits * C, squares, mask=c < C)
 
 
 @triton.jit
@@ -106,7 +109,7 @@ def merge_kernel(
         live = (s < S) & (c < C)[None, :]
         n = tl.minimum(per_tile, per_plane - (s % tiles) * per_tile).to(tl.float32)
         off = tl.load(means + s * C, mask=live, other=0.0) - mean[None, :]
-        within = tl.load(means + B.to(tl.int64) * S * C + s * C, mask=live, other=0.0)
+        within = tl.load(means + B * S * C + s * C, mask=live, other=0.0)
         squares += tl.where(live, within + n * off * off, 0.0)
     scale, shift = scale_shift(tl.sum(squares, 0), count, weight, bias, b * rows, c, c < C, C, eps, AFFINE)
     store_norm(norm, mean, scale, shift, b, c, B, C)
@@ -247,6 +250,8 @@ def launch(
     if fits_on_chip(x):
         one_pass(x, weight, bias, residual, y, eps, slope)
         return
+    import torch
+
     pieces = torch.empty(2, B, piece_count(x), C, dtype=torch.float32, device=x.device)
     norm = torch.empty(3, B, C, dtype=torch.float32, device=x.device)
     merge(pieces, moments(x, pieces), weight, bias, norm, eps)

@@ -10,10 +10,14 @@ Bytes that must move: a, b and y once. Neighbouring outputs read the same inputs
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import triton
 import triton.language as tl
 from fetfast.kernels.norm_act import activate, load_norm
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UP = {"none": 0, "nearest": 1, "bilinear": 2, "bilinear_corners": 3}
 
@@ -107,7 +111,8 @@ def launch(
         block_c = min(64, triton.next_power_of_2(max(CA, C - CA)))
     else:
         block_c = 1
-    block_p = min(4096 // block_c, max(16, triton.next_power_of_2(HO * WO)))
+    blended = a_up.startswith("bilinear") or b_up.startswith("bilinear")  # four inputs at once fill the registers
+    block_p = min((2048 if blended else 4096) // block_c, max(16, triton.next_power_of_2(HO * WO)))
     grid = (triton.cdiv(HO * WO, block_p), triton.cdiv(CA, block_c) + triton.cdiv(C - CA, block_c), B)
     upcat_kernel[grid](
         a, a_norm, other, b_norm, y, B, HO, WO, CA, C - CA,
