@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV   := .venv/.ready
 RUN    := .venv/bin/python
+DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test lint parity bench clean
+.PHONY: help demo test lint parity clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +27,13 @@ lint: $(VENV)    ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+parity: $(VENV)  ## our face models against MediaPipe's, in an environment of its own
+	test -x .venv-parity/bin/python || $(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet 'mediapipe>=1.2,<1.3' pillow
+	.venv-parity/bin/python bench/parity.py dump $(DATA)/portraits out/parity.npz \
+		"$$($(RUN) -c 'from fetfast import assets; print(assets.path("face_landmarker.task"))')"
+	$(RUN) bench/parity.py compare $(DATA)/portraits out/parity.npz
 
 clean:           ## removes what the other tasks made
 	rm -rf .venv .venv-* out build dist *.egg-info
