@@ -7,15 +7,21 @@ import logging
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from fetfast.errors import BadInput, Unavailable
+
+if missing := [package for package in ("torch", "onnxscript") if find_spec(package) is None]:
+    raise Unavailable(f"making a plan needs {' and '.join(missing)}; pip install {' '.join(missing)}")
+
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fetfast.errors import BadInput
 from fetfast.models import FAMILIES, family
 from fetfast.models.layers import cast
 from fetfast.plan import KEY, Plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from fetfast import backends, export  # noqa: E402
-from fetfast.errors import BadInput  # noqa: E402
+from fetfast.errors import BadInput, Unavailable  # noqa: E402
 from fetfast.models import FAMILIES, family  # noqa: E402
 from fetfast.models.layers import InstanceNorm, cast  # noqa: E402
 from fetfast.spec import Stage  # noqa: E402
@@ -123,6 +124,12 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 def test_bad_arguments(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         export.build(*arguments)
+
+
+def test_says_what_is_missing(monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match="pip install torch onnxscript"):
+        importlib.reload(export)
 
 
 class Folds(torch.nn.Module):
