@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fetfast import backends, image
-from fetfast.errors import BadInput, NoFace, Unavailable
+from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
 from fetfast.inputs import BUILDERS, Scene, Target
@@ -76,8 +76,9 @@ class Engine:
         out = []
         for i in range(n):
             frame, known = sources[i if len(sources) > 1 else 0]
-            if known is None:
-                known = self._read_source(frame, _nth("src", i, len(sources) > 1))
+            if known is None and frame is not None:
+                known = select(self.landmarker.detect(frame), "largest", _nth("src", i, len(sources) > 1))[0]
+            assert known is not None
             out.append(self.render(known, prepared[i if len(targets) > 1 else 0], frame, **options))
         if isinstance(tgt, list | tuple) and n > len(targets):
             return [give_back([frame])[0] for frame in out]
@@ -175,12 +176,6 @@ class Engine:
         if isinstance(src, list | tuple) and src and all(isinstance(s, Face) for s in src):
             return [(None, s) for s in src]
         return [(frame, None) for frame in image.read(src, "src")[0]]
-
-    def _read_source(self, frame: Frame | None, name: str) -> Face:
-        faces = self.landmarker.detect(frame)
-        if not faces:
-            raise NoFace(f"no face found in {name}; give a picture in which one face is seen well")
-        return faces[0]
 
 
 def _nth(name: str, i: int, batched: bool) -> str:

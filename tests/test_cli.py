@@ -23,7 +23,9 @@ def run(*arguments: str):
 
 def test_transfer_writes_a_marked_file(data, tmp_path):
     out = tmp_path / "out.jpg"
-    done = run("transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--intensity", "0.8", "--regions", "mouth,eyes")
+    done = run(
+        "transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--intensity", "0.8", "--regions", "mouth,eyes"
+    )
     assert done.exit_code == 0, done.output
     assert image.is_marked(out) and image.load(out).shape == (768, 768, 3)
     assert run("transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--no-mark").exit_code == 0
