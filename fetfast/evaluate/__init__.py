@@ -49,6 +49,9 @@ def evaluate(
     readers = {name: measure.reader() for name, measure in MEASURES.items() if reasons[name] is None}
     landmarker = Landmarker()
 
+    def find(frame: data.Frame) -> Face | None:
+        return next(iter(landmarker.detect(frame)), None)
+
     def read(frame: data.Frame, face: Face) -> dict[str, np.ndarray]:
         return {name: reader(frame, face) for name, reader in readers.items()}
 
@@ -56,28 +59,28 @@ def evaluate(
     driving: list[tuple[Face, data.Frame]] = []
     driver_values = []
     for name, frame in data.frames(drivers, every):
-        if faces := landmarker.detect(frame):
-            driving.append((faces[0], frame))
-            driver_values.append(read(frame, faces[0]))
-        else:
+        if (face := find(frame)) is None:
             faceless.append(name)
+        else:
+            driving.append((face, frame))
+            driver_values.append(read(frame, face))
     if not driving:
         raise BadInput(f"evaluate(): no face in any picture of {drivers}, expected at least one driver")
 
     target_values, output_values, lost = [], [], 0
     for photo in tqdm(data.photos(targets), "evaluate", unit="target", disable=None, leave=False):
         frame = image.load(photo)
-        if not (faces := landmarker.detect(frame)):
+        if (face := find(frame)) is None:
             faceless.append(photo.name)
             continue
-        prepared = engine.prepare(frame, faces[0])
-        target_values.append(read(frame, faces[0]))
+        prepared = engine.prepare(frame, face)
+        target_values.append(read(frame, face))
         row = []
         for driver, driver_frame in driving:
             result = engine.render(driver, prepared, driver_frame)
-            found = landmarker.detect(result)
-            row.append(read(result, found[0]) if found else {k: v * np.nan for k, v in target_values[-1].items()})
-            lost += not found
+            found = find(result)
+            row.append(read(result, found) if found else {k: v * np.nan for k, v in target_values[-1].items()})
+            lost += found is None
         output_values.append(row)
     if not target_values:
         raise BadInput(f"evaluate(): no face in any picture of {targets}, expected at least one target")
