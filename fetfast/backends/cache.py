@@ -181,11 +181,12 @@ def _open(path: Path) -> tuple[dict[str, str], str, memoryview] | None:
 
 
 def _describe(kind: str, key: Key) -> str:
-    """The key as a line; and, where the cache holds almost that, what is different about it."""
+    """The key as a line; and, where the cache holds that network for something else, what is different about it."""
     line = ", ".join(value for name, value in key.items() if name not in ("plan", "recipe"))
     kept = [entry.key for entry in entries() if entry.kind == kind and entry.key.keys() == key.keys()]
+    kept = [other for other in kept if all(other[name] == key[name] for name in ("name", "stage") if name in key)]
     if kept:
         nearest = min(kept, key=lambda other: sum(other[name] != key[name] for name in key))
-        other = [f"{name} {nearest[name][:32]}" for name in key if nearest[name] != key[name]]
-        line += f" (the cached one is for {', '.join(other)})" if other else ""
+        differing = [f"{name} {nearest[name][:32]}" for name in key if nearest[name] != key[name]]
+        line += f" (the cached one is for {', '.join(differing)})" if differing else ""
     return line

@@ -103,7 +103,7 @@ def memory(gpu: Gpu) -> Memory:
 
         if torch.cuda.is_available():
             return TorchMemory(gpu.index)
-    raise Unavailable("neither CuPy nor a PyTorch with CUDA is installed; pip install 'fetfast[cuda]'")
+    raise Unavailable("neither CuPy nor a PyTorch with CUDA is installed; pip install cupy-cuda13x")
 
 
 class CupyMemory:

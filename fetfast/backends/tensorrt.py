@@ -33,7 +33,7 @@ def why_not(plan: Plan, device: str | None) -> str | None:
     try:
         gpu = find(device)
         if not find_spec("cupy") and not find_spec("torch"):
-            return "neither CuPy nor PyTorch is installed; pip install 'fetfast[cuda]'"
+            return "neither CuPy nor PyTorch is installed; pip install cupy-cuda13x"
         choose(plan.precision, gpu)
     except FetfastError as error:
         return str(error)
