@@ -82,10 +82,11 @@ def transfer(
     from fetfast.engine import Engine
 
     image.check_output(output)
-    source, target = image.load(src), image.load(tgt)
     engine = Engine(plan, backend)
-    result = engine.transfer(source, target, intensity=intensity, regions=regions, face=face)
-    image.save(output, _sheet(engine, source, target, result, face) if sheet else result, mark=mark)
+    result = engine.transfer(src, tgt, intensity=intensity, regions=regions, face=face)
+    if sheet:
+        result = _sheet(engine, image.load(src), image.load(tgt), result, face)
+    image.save(output, result, mark=mark)
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
 
 

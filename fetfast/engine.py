@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import Any
@@ -67,19 +68,19 @@ class Engine:
         Raises BadInput, and NoFace where either image shows none.
         """
         options = self._options(intensity, regions)
-        sources = self._sources(src)
-        targets, batched, give_back = image.read(tgt, "tgt")
+        sources = [
+            (known or self._largest(frame, _name("src", src, i)), frame)
+            for i, (frame, known) in enumerate(self._sources(src))
+        ]
+        targets, _, give_back = image.read(tgt, "tgt")
         n = max(len(sources), len(targets))
         if not {len(sources), len(targets)} <= {1, n}:
             raise BadInput(f"transfer(): {len(sources)} sources and {len(targets)} targets, expected as many, or one")
-        prepared = [self.prepare(frame, face, _nth("tgt", i, batched)) for i, frame in enumerate(targets)]
+        prepared = [self.prepare(frame, face, _name("tgt", tgt, i)) for i, frame in enumerate(targets)]
         out = []
         for i in range(n):
-            frame, known = sources[i if len(sources) > 1 else 0]
-            if known is None and frame is not None:
-                known = select(self.landmarker.detect(frame), "largest", _nth("src", i, len(sources) > 1))[0]
-            assert known is not None
-            out.append(self.render(known, prepared[i if len(targets) > 1 else 0], frame, **options))
+            source, source_frame = sources[i if len(sources) > 1 else 0]
+            out.append(self.render(source, prepared[i if len(targets) > 1 else 0], source_frame, **options))
         if isinstance(tgt, list | tuple) and n > len(targets):
             return [give_back([frame])[0] for frame in out]
         return give_back(out)
@@ -103,7 +104,7 @@ class Engine:
         targets, batched, give_back = image.read(tgt, "tgt")
         if batched:
             raise BadInput(f"stream(): tgt is a batch of {len(targets)}, expected one image; open a stream for each")
-        return self._steps(frames, self.prepare(targets[0], face, "tgt"), give_back, options)
+        return self._steps(frames, self.prepare(targets[0], face, _name("tgt", tgt, 0)), give_back, options)
 
     def _steps(self, frames: Iterable[Any], target: Target, give_back: Any, options: dict[str, Any]) -> Iterator[Any]:
         last: tuple[Face, Frame | None] | None = None
@@ -157,6 +158,10 @@ class Engine:
         """Runs one network of the plan: f32 tensors [B, ...] by name, in and out."""
         return self._runners[name](inputs)
 
+    def _largest(self, frame: Frame | None, name: str) -> Face:
+        assert frame is not None  # `_sources` gives a picture or a face
+        return select(self.landmarker.detect(frame), "largest", name)[0]
+
     def _options(self, intensity: float, regions: Iterable[str]) -> dict[str, Any]:
         if not (isinstance(intensity, Real) and 0 <= intensity <= 2):
             raise BadInput(f"intensity is {intensity!r}, expected a number in 0 ... 2")
@@ -178,5 +183,8 @@ class Engine:
         return [(frame, None) for frame in image.read(src, "src")[0]]
 
 
-def _nth(name: str, i: int, batched: bool) -> str:
-    return f"{name}[{i}]" if batched else name
+def _name(argument: str, value: Any, i: int) -> str:
+    """What to call the i-th picture of an argument in a message: its path, or the argument's name."""
+    if isinstance(value, str | os.PathLike):
+        return str(value)
+    return f"{argument}[{i}]" if isinstance(value, list | tuple) or getattr(value, "ndim", 3) == 4 else argument
