@@ -79,10 +79,16 @@ def path(name: str) -> Path:
     asset, target = ASSETS[name], cache_folder() / name
     if _is_whole(target, asset):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f"{name}.lock")):
-        if not _is_whole(target, asset):  # another process may have fetched it while we waited
-            _fetch(name, asset, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{name}.lock")):
+            if not _is_whole(target, asset):  # another process may have fetched it while we waited
+                _fetch(name, asset, target)
+    except OSError as error:
+        raise MissingAsset(
+            f"assets.path(): {name} cannot be kept in {target.parent} ({error.strerror}); "
+            "make that folder writable, or name another by the environment variable FETFAST_CACHE"
+        ) from error
     return target
 
 

@@ -68,10 +68,10 @@ class Detector:
     def _pass(self, frame: NDArray[np.uint8], M: Array, least: float) -> list[Detection]:
         crop(frame, M, SIZE, out=self._input)
         raw, logits = self._net()
-        scores = 1 / (1 + np.exp(-np.maximum(logits[0, :, 0], -80)))
+        scores = (1 / (1 + np.exp(-np.maximum(logits[0, :, 0], -80)))).astype(np.float32)
         keep = scores >= least
         # a row: centre x, y, width, height, then six key points, as pixels relative to the anchor's centre
-        rows = (raw[0, keep].reshape(-1, 8, 2) / SIZE).astype(np.float32)
+        rows = raw[0, keep].reshape(-1, 8, 2) / SIZE
         rows[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[keep, None]
         return [_to_frame(row, float(score), M) for row, score in _suppress(rows, scores[keep])]
 
