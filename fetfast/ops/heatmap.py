@@ -3,6 +3,7 @@
 Points are in crop sides; a map's pixel (r, c) stands for the point ((c + 0.5) / S, (r + 0.5) / S). A point that is NaN
 is drawn as nothing. B = 0 gives an empty map. Gaussians are separable: exp(-d^2) = exp(-dx^2) exp(-dy^2), so that
 S^2 K exponentials are 2 S K, and a sum over points is a matrix product.
+Each op also takes CUDA tensors, gives such, and then writes any float type: `heatmap_gpu`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from fetfast import _native
 from fetfast.errors import BadInput
+from fetfast.ops import heatmap_gpu
 from fetfast.ops.crop import check_out, describe
 from fetfast.ops.topology import EDGES, SPACING
 from fetfast.spec import MAX_SIDE
@@ -50,6 +52,8 @@ def first_flow(
     Bytes that move: 16 B K read, 8 B S^2 written; 6 B K S^2 floating-point operations as a matrix product.
     Raises BadInput.
     """
+    if _is_tensor(source_points):
+        return heatmap_gpu.first_flow(source_points, driven_points, size, out, widths, EPSILON)
     shape = _check_points("first_flow", "source_points", source_points)
     if _check_points("first_flow", "driven_points", driven_points) != shape:
         wanted = describe(source_points)
@@ -88,6 +92,8 @@ def contours(
 
     Bytes that move: 8 B K read, 4 B S^2 written. Raises BadInput.
     """
+    if _is_tensor(points):
+        return heatmap_gpu.contours(points, size, out, edges, HALF_WIDTH + 0.5)
     B, K, _ = _check_points("contours", "points", points)
     if edges is None:
         edges = _EDGES
@@ -114,9 +120,11 @@ def gaussians(
     Returns f32 [B, K, S, S], or [B, G, S, S]; `out` of that shape and any strides, or None for a new array.
     Bytes that move: 8 B K read, 4 B K S^2 (or 4 B G S^2) written. Raises BadInput.
     """
-    B, K, _ = _check_points("gaussians", "points", points)
     if not 0 < sigma < np.inf:
         raise BadInput(f"gaussians(): sigma is {sigma!r}, expected a number above 0, in crop sides")
+    if _is_tensor(points):
+        return heatmap_gpu.gaussians(points, size, sigma, groups, out)
+    B, K, _ = _check_points("gaussians", "points", points)
     if groups is not None and any(not 0 <= k < K for group in groups for k in group):
         raise BadInput(f"gaussians(): groups name points outside of 0 ... {K - 1}")
     out = _output("gaussians", out, (B, K if groups is None else len(groups), size, size))
@@ -201,6 +209,10 @@ def _pixels(size: int, dtype: Any) -> torch.Tensor:
 def _squared_distance(points: torch.Tensor, size: int) -> torch.Tensor:
     """[B, K, S, S] of each pixel from each point."""
     return (_pixels(size, points.dtype) - points[:, :, None, None]).square().sum(-1)
+
+
+def _is_tensor(points: Any) -> bool:
+    return type(points).__module__.startswith("torch")
 
 
 def _check_points(op: str, name: str, points: Any) -> tuple[int, ...]:

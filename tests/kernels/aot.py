@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SHARED = {80: 166912, 86: 101376, 89: 101376, 90: 232448, 100: 232448, 120: 101376}  # bytes that a program may have
 MULTIPROCESSORS = {80: 108, 86: 82, 89: 128, 90: 132, 100: 148, 120: 170}
-TYPES = {"f16": "fp16", "bf16": "bf16", "f32": "fp32"}
-SIZES = {"f16": 2, "bf16": 2, "f32": 4}
+TYPES = {"f16": "fp16", "bf16": "bf16", "f32": "fp32", "i32": "i32"}
+SIZES = {"f16": 2, "bf16": 2, "f32": 4, "i32": 4}
 NAMES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32"}
 
 
@@ -139,13 +139,13 @@ def usage(launch: Launch, capability: int) -> dict[str, int]:
 def cases(capability: int) -> list[tuple[str, Launch]]:
     """The chosen set, with the configurations that this architecture is given: (title, launch). What is light in
     registers and shared memory is compiled for one architecture, sm_90, that stands for all."""
-    from fetfast.kernels import configs, conv, norm_act, upcat
+    from fetfast.kernels import configs, conv, heatmap, norm_act, upcat
 
     chosen: list[tuple[str, Launch]] = []
 
     def add(title: str, run: Callable[[], None]) -> None:
         for launch in record(run):
-            heavy = launch.kernel in ("conv_kernel", "one_pass_kernel", "first_flow_kernel")
+            heavy = launch.kernel in ("conv_kernel", "one_pass_kernel")
             if (heavy or capability == 90) and launch not in (known for _, known in chosen):
                 chosen.append((f"{title}: {launch.kernel}", launch))
 
@@ -177,6 +177,11 @@ def cases(capability: int) -> list[tuple[str, Launch]]:
         norm, pieces = tensor("f32", 3, 1, 128), tensor("f32", 2, 1, norm_act.piece_count(x), 128)
         add("pieces", lambda: norm_act.merge(pieces, norm_act.moments(x, pieces), weight, weight, norm, 1e-5))
         add("pieces", lambda: norm_act.apply(x, norm, x, x, 0.2))
+        for B in (1, 32):
+            at, width, out = tensor("f32", B, 478, 2), tensor("f32", 478), tensor("f32", B, 2, 256, 256)
+            add(f"flow, batch {B}", lambda p=at, w=width, out=out: heatmap.first_flow(p, p, w, 40.0, out))
+        add("contours", lambda: heatmap.contours(at, tensor("i32", 128, 2), 1.0, tensor("f16", 32, 1, 256, 256)))
+        add("each", lambda: heatmap.gaussians(at, 0.02, None, tensor("f16", 32, 478, 256, 256)))
         a, b = tensor("f16", 8, 96, 64, 64), tensor("f16", 8, 48, 128, 128)
         for up in ("nearest", "bilinear"):
             add(up, lambda up=up: upcat.launch(

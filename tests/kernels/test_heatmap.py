@@ -1,0 +1,119 @@
+import pytest
+import torch
+from tolerance import assert_close
+
+from fetfast.errors import BadInput
+from fetfast.ops.heatmap import (
+    contours,
+    contours_reference,
+    first_flow,
+    first_flow_reference,
+    gaussians,
+    gaussians_reference,
+)
+
+DTYPES = [torch.float32, torch.float16]
+EDGES = torch.tensor([[0, 1], [1, 2], [2, 0], [3, 3], [4, 5], [5, 6]] * 4, dtype=torch.int32)
+
+
+def points(B, K, device, seed=0, spread=0.3):
+    generator = torch.Generator().manual_seed(seed)
+    return (0.5 + spread * torch.randn(B, K, 2, generator=generator)).to(device)  # some are off the frame
+
+
+def buffer(B, C, S, dtype, device, channels_last, before=1, after=2):
+    """A network's input of more channels, full of sevens, and the slice of it to be drawn into."""
+    whole = torch.full((B, before + C + after, S, S), 7.0, dtype=dtype, device=device)
+    if channels_last:
+        whole = whole.contiguous(memory_format=torch.channels_last)
+    return whole, whole[:, before : before + C]
+
+
+def only_the_slice(whole, C):
+    return bool((whole[:, :1] == 7).all() and (whole[:, 1 + C :] == 7).all())
+
+
+def rounded(reference):
+    """The reference as eager code would write it into a buffer of `dtype`."""
+    return lambda dtype, *args, **options: reference(*args, **options).to(dtype)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B, K, S", [(2, 40, 33), (1, 1, 1), (1, 70, 50)])
+def test_first_flow(B, K, S, dtype, channels_last, device):
+    source, driven = points(B, K, device), points(B, K, device, seed=1)
+    if K > 1:
+        driven[0, 1, 0], source[0, 2, 1] = float("nan"), float("inf")
+    widths = 0.01 + 0.1 * torch.rand(K, generator=torch.Generator().manual_seed(2)).to(device)
+    whole, out = buffer(B, 2, S, dtype, device, channels_last)
+    got = first_flow(source, driven, S, out, widths)
+    assert got is out and only_the_slice(whole, 2)
+    eager = first_flow_reference(source, driven, S, widths=widths).to(dtype)
+    assert_close(got, lambda s, d, w: first_flow_reference(s, d, S, widths=w), source, driven, widths, eager=eager)
+
+
+def test_first_flow_of_a_face_is_the_cpu_form(device):
+    source, driven = points(1, 478, device), points(1, 478, device, seed=1)
+    got = first_flow(source, driven, 40).cpu()
+    torch.testing.assert_close(got, torch.from_numpy(first_flow(source.cpu().numpy(), driven.cpu().numpy(), 40)))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B, S", [(2, 29), (1, 1), (1, 40)])
+def test_contours(B, S, dtype, channels_last, device):
+    at = points(B, 7, device)
+    at[0, 6] = float("nan")  # no line to it; point 3 is a line of no length
+    whole, out = buffer(B, 1, S, dtype, device, channels_last)
+    got = contours(at, S, out, EDGES.to(device))
+    assert only_the_slice(whole, 1)
+    eager = contours_reference(at, S, edges=EDGES).to(dtype)
+    assert_close(got, lambda p: contours_reference(p, S, edges=EDGES), at, eager=eager)
+
+
+def test_contours_of_a_face_are_the_cpu_form(device):
+    at = points(1, 478, device)
+    got = contours(at, 48).cpu()
+    torch.testing.assert_close(got, torch.from_numpy(contours(at.cpu().numpy(), 48)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [None, [[0, 3, 5], [1], [], [2, 4, 6, 7]]], ids=["each", "groups"])
+@pytest.mark.parametrize("B, S", [(2, 19), (1, 1)])
+def test_gaussians(B, S, groups, dtype, channels_last, device):
+    at = points(B, 8, device)
+    at[0, 3, 1] = float("nan")
+    C = 8 if groups is None else len(groups)
+    whole, out = buffer(B, C, S, dtype, device, channels_last)
+    got = gaussians(at, S, 0.05, groups, out)
+    assert only_the_slice(whole, C)
+    eager = gaussians_reference(at, S, 0.05, groups).to(dtype)
+    assert_close(got, lambda p: gaussians_reference(p, S, 0.05, groups), at, eager=eager)
+
+
+def test_nothing_is_drawn_for_no_points_and_far_ones(device):
+    gone = torch.full((1, 5, 2), float("nan"), device=device)
+    far = torch.full((1, 5, 2), 1e20, device=device)
+    for at in (gone, far):
+        assert not gaussians(at, 8, 0.1).any()
+        assert not first_flow(at, at, 8, widths=torch.ones(5, device=device)).any()
+    assert not contours(gone, 8, edges=EDGES[:4].to(device) % 5).any()
+    assert not contours(gone, 8, edges=EDGES[:0].to(device)).any()
+
+
+def test_empty_batch_and_bad_inputs(device):
+    none = torch.empty(0, 478, 2, device=device)
+    assert first_flow(none, none, 8).shape == (0, 2, 8, 8)
+    assert contours(none, 8).shape == (0, 1, 8, 8)
+    assert gaussians(none, 8, 0.1).shape == (0, 478, 8, 8)
+    at = points(1, 8, device)
+    with pytest.raises(BadInput, match=r"contours\(\): points is float64 .*expected contiguous float32 \[B, K, 2\]"):
+        contours(at.double(), 8)
+    with pytest.raises(BadInput, match=r"driven_points is float32 \[1, 7, 2\]"):
+        first_flow(at, at[:, :7].contiguous(), 8)
+    with pytest.raises(BadInput, match=r"out is float32 \[1, 8, 8, 9\]"):
+        gaussians(at, 8, 0.1, out=torch.empty(1, 8, 8, 9, device=device))
+    with pytest.raises(BadInput, match=r"outside of 0 \.\.\. 7"):
+        gaussians(at, 8, 0.1, [[8]])
