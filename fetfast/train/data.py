@@ -1,0 +1,179 @@
+"""Training pairs on disk, and the batches that networks see of them.
+
+A set of pairs is a folder of NumPy arrays, one row a pair, read through the memory map:
+
+    target.npy, truth.npy                            u8 [N, R, R, 3]   (B, e1) and (B, e2), the same crop of both
+    target_points.npy, driven_points.npy             f32 [N, 478, 2]   their landmarks, crop units
+    target_blendshapes.npy, source_blendshapes.npy   f32 [N, 52]       e1 of B, and e2 as it is read off another face A
+    person.npy                                       i32 [N]           who B is
+    about.json                                       how the pairs were made, and the persons held out
+
+The networks' inputs are built by the functions that build them at run time, so that training and use agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fetfast.errors import BadInput
+from fetfast.face.align import to_crop
+from fetfast.ops.crop import crop
+from fetfast.ops.heatmap import contours, first_flow
+from fetfast.spec import BLENDSHAPES, LANDMARKS
+
+FINE = 2  # the picture that is warped is this much finer than the network's: run time warps the frame's own pixels
+NOISE = 0.0015  # of a landmark, crop sides: the landmarker's own
+ROWS: dict[str, tuple[str, tuple[int | None, ...]]] = {  # None: R, the pictures' side
+    "target": ("uint8", (None, None, 3)),
+    "truth": ("uint8", (None, None, 3)),
+    "target_points": ("float32", (LANDMARKS, 2)),
+    "driven_points": ("float32", (LANDMARKS, 2)),
+    "target_blendshapes": ("float32", (len(BLENDSHAPES),)),
+    "source_blendshapes": ("float32", (len(BLENDSHAPES),)),
+    "person": ("int32", ()),
+}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N pairs: `arrays` as above, `about` what made them, `trained` and `held_out` i64 rows for training and for
+    measuring. The persons of one never appear in the other."""
+
+    arrays: dict[str, NDArray[Any]]
+    about: dict[str, Any]
+    trained: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, folder: Path) -> Pairs:
+        """Raises BadInput where the folder is no set of pairs."""
+        try:
+            arrays: dict[str, NDArray[Any]] = {
+                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ROWS
+            }
+            about = json.loads((folder / "about.json").read_text())
+            held_out = np.isin(arrays["person"], about["held_out"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{folder} is no set of training pairs ({error}); make one: fetfast synth") from error
+        count, size = arrays["target"].shape[:2]
+        for name, (dtype, shape) in ROWS.items():
+            wanted = (count, *(size if n is None else n for n in shape))
+            got = arrays[name]
+            if got.dtype != dtype or got.shape != wanted:
+                raise BadInput(
+                    f"{folder}/{name}.npy is {got.dtype} {list(got.shape)}, expected {dtype} {list(wanted)};"
+                    " make the pairs again: fetfast synth"
+                )
+        return cls(arrays, about, np.flatnonzero(~held_out), np.flatnonzero(held_out))
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all rows, in hex: which data a plan was trained on."""
+        digest = hashlib.sha256()
+        for name in ROWS:
+            for rows in np.array_split(self.arrays[name], max(1, len(self.arrays[name]) // 256)):
+                digest.update(rows.tobytes())
+        return digest.hexdigest()
+
+
+def create(folder: Path, count: int, size: int, about: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """An empty set of `count` pairs with pictures of `size` pixels; returns its arrays, writable, on disk.
+    Worker processes open the same files and fill their own rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "about.json").write_text(json.dumps(about, indent=1))
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in ROWS.items():
+        rows = (count, *(size if n is None else n for n in shape))
+        arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, rows)
+    return arrays
+
+
+def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
+    """What the U-Net sees of these rows, named as in its spec, and what it is measured by: `truth` [B, 3, S, S],
+    `picture` [B, 3, 2 S, 2 S] (the target that is warped) and `driven_points`.
+
+    With `rng` a pair is mirrored, moved, turned, scaled and recoloured by chance, alike in target and truth.
+    """
+    parts = [_example(pairs, int(row), size, rng) for row in rows]
+    return {name: torch.from_numpy(np.stack([part[name] for part in parts])) for name in parts[0]}
+
+
+def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None) -> dict[str, NDArray[np.float32]]:
+    photo, truth = pairs.arrays["target"][row], pairs.arrays["truth"][row]
+    R = len(photo)
+    M = np.array([[R, 0, 0], [0, R, 0]], np.float32)
+    if rng is not None:
+        M = _moved(M, rng)
+        if rng.random() < 0.5:  # mirrored left to right: drawn contours and the first flow know no sides
+            M = M @ np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
+    points, driven = (to_crop(pairs.arrays[name][row] * R, M) for name in ("target_points", "driven_points"))
+    if rng is not None:
+        shared, apart = rng.normal(0, NOISE, (2, *points.shape))
+        points, driven = points + shared, driven + shared + 0.5 * apart
+    points, driven = (p[None].astype(np.float32) for p in (points, driven))
+    flow = first_flow(points, driven, size)[0]
+    out = {
+        "target": crop(photo, M, size),
+        "warped": crop(photo, M, size, flow=flow),
+        "picture": crop(photo, M, FINE * size),
+        "truth": crop(truth, M, size),
+        "target_map": contours(points, size)[0],
+        "driven_map": contours(driven, size)[0],
+        "first_flow": flow,
+        "driven_points": driven[0],
+    }
+    if rng is not None:
+        gain, shift = rng.normal(1, 0.12) * rng.normal(1, 0.05, (3, 1, 1)), rng.normal(0, 0.06)
+        for name in ("target", "warped", "picture", "truth"):
+            out[name] = np.clip(out[name] * gain + shift, -1, 1).astype(np.float32)
+    return out
+
+
+def _moved(M: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """M after a small turn, scaling and shift of the crop about its middle."""
+    angle, scale = rng.normal(0, 0.04), np.exp(rng.normal(-0.03, 0.05))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = 0.5 - turn @ (0.5, 0.5) + rng.normal(0, 0.015, 2)
+    return np.c_[M[:, :2] @ turn, M[:, :2] @ shift + M[:, 2]].astype(np.float32)
+
+
+def expressions(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
+    """What the fuse stage sees of these rows, and `driven_points`, the truth."""
+    names = ("source_blendshapes", "target_blendshapes", "target_points", "driven_points")
+    out = {name: np.array(pairs.arrays[name][rows]) for name in names}
+    if rng is not None:
+        noise = rng.normal(0, NOISE, out["target_points"].shape).astype(np.float32)
+        out["target_points"] += noise
+    return {name: torch.from_numpy(value) for name, value in out.items()}
+
+
+def batches(
+    pairs: Pairs, make: Callable[..., dict[str, Tensor]], size: int, count: int, seed: int, first: int
+) -> Generator[dict[str, Tensor], None, None]:
+    """Batches of `count` random training rows, from step `first` on. Batch n depends on the seed and n alone, so that
+    a resumed run sees what it would have seen. The next batches are made while one is used."""
+
+    def batch(step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([seed, step])
+        return make(pairs, rng.choice(pairs.trained, count), size, rng)
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = [pool.submit(batch, first), pool.submit(batch, first + 1)]
+        for step in itertools.count(first + 2):
+            waiting.append(pool.submit(batch, step))
+            yield waiting.pop(0).result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,147 @@
+"""How each family is trained: a recipe for each of its stages, in the order in which they are trained.
+
+A recipe says what a batch is, what is minimised, what is measured on persons never trained on, and how long.
+`loop.py` does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from fetfast.plan import SHIPPED, Plan
+from fetfast.spec import Stage
+from fetfast.train import data, losses
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """stage: the network trained. batch: how `data` makes one, of `count` rows.
+
+    loss(module, stage, batch, critic or None) -> the terms to minimise, already weighted, and for the critic (real,
+    fake) or None. measure(module, stage, batch) -> figures, each f32 [B], of rows held out. sheet(module, stage,
+    batch) -> pictures [B, 3, S, S] by name, or None where there is nothing to see. start(module): its weights before
+    training, where random ones are not the best. critic() makes the adversary; it joins after `critic_after` of the
+    steps.
+    """
+
+    stage: str
+    batch: Callable[..., Batch]
+    count: int
+    steps: int
+    rate: float
+    loss: Callable[..., tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]]
+    measure: Callable[[nn.Module, Stage, Batch], dict[str, Tensor]]
+    sheet: Callable[[nn.Module, Stage, Batch], dict[str, Tensor]] | None = None
+    start: Callable[[nn.Module], None] | None = None
+    critic: Callable[[], nn.Module] | None = None
+    critic_after: float = 0.5
+
+
+def run(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+    """The stage's outputs, f32."""
+    out = module(**{tensor.name: batch[tensor.name] for tensor in stage.inputs})
+    return {name: tensor.float() for name, tensor in out.items()}
+
+
+# The fuse stage: driven landmarks.
+
+
+def point_errors(fused: Tensor, driven: Tensor) -> Tensor:
+    """[B, 478] distances, crop units."""
+    return (fused - driven).square().sum(-1).add(1e-10).sqrt()
+
+
+def fuse_loss(module: nn.Module, stage: Stage, batch: Batch, _: Any) -> tuple[dict[str, Tensor], None]:
+    error = point_errors(run(module, stage, batch)["fused_points"], batch["driven_points"])
+    parts = [error[:, list(part)].mean() * amount for part, amount in losses.PARTS]
+    return {"skin": 100 * error.mean(), "parts": 20 * sum(parts, error.new_zeros(()))}, None
+
+
+def fuse_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+    """Mean error over the landmarks, in thousandths of the crop's side: of doing nothing, and of the stage."""
+    fused = run(module, stage, batch)["fused_points"]
+    still = point_errors(batch["target_points"], batch["driven_points"])
+    error = point_errors(fused, batch["driven_points"])
+    lips = list(losses.PARTS[0][0])
+    return {
+        "still": 1000 * still.mean(1), "error": 1000 * error.mean(1),
+        "lips_still": 1000 * still[:, lips].mean(1), "lips_error": 1000 * error[:, lips].mean(1),
+    }  # fmt: skip
+
+
+def linear_start(module: nn.Module) -> None:
+    """The fusion starts as family `flow`'s: the morphable model's own basis and camera."""
+    weights = Plan.open(SHIPPED / "flow_fp32.plan").stage_weights("fuse")
+    module.load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()}, strict=False)
+
+
+# The U-Net: the picture.
+
+
+def picture_loss(
+    module: nn.Module, stage: Stage, batch: Batch, critic: nn.Module | None
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
+    out = run(module, stage, batch)
+    truth, points = batch["truth"], batch["driven_points"]
+    warped = losses.warp_fine(batch["picture"], out["flow"])
+    result = warped + out["mask"] * (out["color"] - warped)
+    weight = losses.importance(points, truth.shape[-1])
+    terms = {
+        "l1": 10 * losses.l1(result, truth, weight),
+        "ssim": 2 * losses.ssim(result, truth, weight),
+        "gradients": 10 * losses.gradients(result, truth, weight),
+        "beneath": 3 * losses.l1(warped, truth, weight),  # the flow learns where the mask hides it too
+        "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
+    }
+    if critic is None:
+        return terms, None
+    real, fake = losses.patches(truth, points), losses.patches(result, points)
+    terms["critic"] = -0.05 * critic(fake).mean()
+    return terms, (real, fake)
+
+
+def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+    """PSNR in dB and SSIM within the face's box: of the target as it is, of the landmarks' warp, of the network's
+    flow alone and of its result; and PSNR within the mouth's box."""
+    out, truth = run(module, stage, batch), batch["truth"]
+    warped = losses.warp_fine(batch["picture"], out["flow"])
+    result = warped + out["mask"] * (out["color"] - warped)
+    shown = {"copy": batch["target"], "warp": batch["warped"], "flow": warped, "net": result}
+    figures = {}
+    for name, picture in shown.items():
+        figures[name] = losses.psnr(picture, truth, batch["driven_points"])
+        figures[f"{name}_ssim"] = losses.box_ssim(picture, truth, batch["driven_points"])
+        figures[f"{name}_mouth"] = losses.psnr(picture, truth, batch["driven_points"][:, list(losses.PARTS[0][0])])
+    return figures
+
+
+def picture_sheet(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+    out = run(module, stage, batch)
+    warped = losses.warp_fine(batch["picture"], out["flow"])
+    mask = out["mask"]
+    return {
+        "target": batch["target"], "landmarks' warp": batch["warped"], "flow": warped,
+        "result": warped + mask * (out["color"] - warped), "truth": batch["truth"],
+        "mask": (2 * mask - 1).expand_as(warped), "color": out["color"],
+    }  # fmt: skip
+
+
+FUSE = Recipe(
+    "fuse", data.expressions, count=256, steps=4000, rate=5e-4, loss=fuse_loss, measure=fuse_figures, start=linear_start
+)
+UNET = Recipe(
+    "unet", data.pictures, count=16, steps=20_000, rate=1.5e-3, loss=picture_loss, measure=picture_figures,
+    sheet=picture_sheet, critic=losses.Critic, critic_after=0.6,
+)  # fmt: skip
+
+RECIPES: dict[tuple[str, str], tuple[Recipe, ...]] = {  # family, size row
+    ("unet", "small"): (FUSE, UNET),
+}

@@ -1,0 +1,197 @@
+"""Training: what it minimises, what it feeds, and that a run can be stopped and taken up again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fetfast import export  # noqa: E402
+from fetfast.errors import BadInput  # noqa: E402
+from fetfast.inputs import Scene, Target  # noqa: E402
+from fetfast.models import unet  # noqa: E402
+from fetfast.plan import Plan  # noqa: E402
+from fetfast.spec import BLENDSHAPES, REGIONS  # noqa: E402
+from fetfast.train import data, loop, losses, recipes  # noqa: E402
+
+R, S, N = 128, 64, 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pairs of three persons, the last held out: smooth noise, and the same noise moved by a few pixels."""
+    from scipy.ndimage import gaussian_filter
+
+    folder = tmp_path_factory.mktemp("pairs")
+    arrays = data.create(folder, N, R, {"held_out": [2]})
+    rng = np.random.default_rng(0)
+    model = np.linalg.pinv(Plan.open("flow_fp32").weights["fuse.camera"])  # [478, 3] cm, about the middle
+    face = 0.5 + model[:, :2] * (0.03, -0.03)
+    for i in range(N):
+        photo = gaussian_filter(rng.normal(0, 1, (R, R, 3)), (4, 4, 0))
+        arrays["target"][i] = np.clip(128 + 500 * photo, 0, 255)
+        arrays["truth"][i] = np.roll(arrays["target"][i], 5, axis=1)
+        arrays["target_points"][i] = face
+        arrays["driven_points"][i] = face + [5 / R, 0]
+        arrays["target_blendshapes"][i] = rng.random(52)
+        arrays["source_blendshapes"][i] = arrays["target_blendshapes"][i]
+        arrays["person"][i] = i % 3
+    return folder
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The small U-Net at 64 x 64, and its recipes cut to a few steps."""
+    monkeypatch.setitem(unet.SPECS, "small", unet.small(S))
+    cut = tuple(replace(recipe, count=4, steps=6) for recipe in recipes.RECIPES["unet", "small"])
+    monkeypatch.setitem(recipes.RECIPES, ("unet", "small"), cut)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield cut
+    torch.set_num_threads(threads)
+
+
+def test_a_flow_of_whole_pixels_moves_whole_pixels():
+    image = torch.rand(1, 3, S, S)
+    flow = torch.zeros(1, 2, S, S)
+    flow[:, 0] = 2 / S
+    assert torch.allclose(losses.warp(image, flow)[..., :-2], image[..., 2:], atol=1e-5)
+    assert torch.allclose(losses.warp(image, 0 * flow), image, atol=1e-5)
+    fine = torch.rand(1, 3, 2 * S, 2 * S)
+    assert torch.allclose(losses.warp_fine(fine, 0 * flow), torch.nn.functional.avg_pool2d(fine, 2), atol=1e-5)
+
+
+def test_ssim_and_psnr_are_the_ones_that_everyone_means():
+    metrics = pytest.importorskip("skimage.metrics")
+    a, b = (np.random.default_rng(seed).random((S, S, 3)) for seed in (0, 1))
+    b = 0.8 * a + 0.2 * b
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 2.0}
+    wanted = metrics.structural_similarity(2 * a - 1, 2 * b - 1, channel_axis=-1, full=True, **options)[1]
+    x, y = (torch.from_numpy(2 * image - 1).permute(2, 0, 1)[None] for image in (a, b))
+    got = losses.ssim_map(x, y)[0].permute(1, 2, 0).numpy()
+    assert np.allclose(got[5:-5, 5:-5], wanted[5:-5, 5:-5], atol=1e-6)
+    everything = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], dtype=x.dtype)
+    wanted = metrics.peak_signal_noise_ratio(a, b, data_range=1.0)
+    assert losses.psnr(x, y, everything).item() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_mouth_counts_most_and_the_background_least():
+    points = torch.full((1, 478, 2), 0.5)
+    points[:, :, 0] = torch.linspace(0.3, 0.7, 478)
+    points[:, :, 1] = torch.linspace(0.3, 0.7, 478)
+    mouth = list(losses.PARTS[0][0])
+    points[:, mouth] = torch.tensor([0.5, 0.62]) + 0.05 * (torch.rand(1, len(mouth), 2) - 0.5)
+    weight = losses.importance(points, 64)[0, 0]
+    assert weight.amax() == weight[34:48, 24:40].amax() >= losses.PARTS[0][1]
+    assert weight[0, 0] == pytest.approx(losses.BACKGROUND, abs=0.02)
+
+
+def test_no_loss_where_nothing_is_wrong():
+    picture, weight = torch.rand(2, 3, S, S), torch.rand(2, 1, S, S)
+    for loss in (losses.l1, losses.ssim, losses.gradients):
+        assert loss(picture, picture, weight).item() == pytest.approx(0, abs=1e-5)
+        assert loss(picture, picture.flip(-1), weight).item() > 0.01
+
+
+def test_networks_are_fed_in_training_what_they_are_fed_in_use(folder):
+    pairs = data.Pairs.open(folder)
+    batch = data.pictures(pairs, np.array([1]), S, None)
+    frame = np.array(pairs.arrays["target"][1])
+    M = np.array([[[R, 0, 0], [0, R, 0]]], np.float32)
+    landmarks = np.c_[pairs.arrays["target_points"][1] * R, np.zeros(478)].astype(np.float32)
+    face = SimpleNamespace(landmarks=landmarks, blendshapes=np.zeros(52, np.float32))
+    scene = Scene(face, None, Target(frame, [face], M, S), 1.0, REGIONS)
+    scene.tensors["fused_points"] = pairs.arrays["driven_points"][1:2]
+    for tensor in unet.small(S).stage("unet").inputs:
+        assert np.allclose(batch[tensor.name].numpy(), scene.need(tensor.name), atol=1e-5), tensor.name
+
+
+def test_chance_moves_target_and_truth_alike(folder):
+    pairs = data.Pairs.open(folder)
+    batch = data.pictures(pairs, np.zeros(8, np.int64), S, np.random.default_rng(3))
+    inside = torch.zeros(8, 1, S, S)
+    inside[..., 16:-16, 16:-16] = 1
+    moved = losses.l1(batch["warped"], batch["truth"], inside)
+    assert moved < 0.5 * losses.l1(batch["target"], batch["truth"], inside)
+
+
+def test_batches_depend_on_seed_and_step_alone_and_never_hold_the_held_out(folder):
+    pairs = data.Pairs.open(folder)
+    seen = []
+
+    def make(pairs, rows, size, rng):
+        seen.append(rows)
+        return {"rows": torch.from_numpy(rows), "draw": torch.tensor(rng.random())}
+
+    def take(first, count, seed=0):
+        source = data.batches(pairs, make, S, 5, seed, first)
+        return [next(source)["draw"].item() for _ in range(count)]
+
+    whole = take(0, 6)
+    assert take(3, 3) == whole[3:]
+    assert take(0, 3, seed=1) != whole[:3]
+    assert set(pairs.arrays["person"][np.concatenate(seen)]) == {0, 1}
+
+
+def test_training_lowers_the_loss_and_makes_weights_that_build(folder, tmp_path, short):
+    output = tmp_path / "W.safetensors"
+    figures = loop.train("unet", folder, output, steps=30)
+    assert figures["fuse"]["error"] < figures["fuse"]["still"]
+    assert figures["unet"]["net"] > figures["unet"]["copy"]
+    run = output.with_suffix("")
+    assert {file.name for file in (run / "unet").iterdir()} >= {"log.csv", "curves.png", "sheet.png", "checkpoint.pt"}
+    plan = export.build("unet", "small", "fp32", output)
+    assert not plan.random_weights
+    assert plan.metrics["unet"]["net"] == figures["unet"]["net"]
+    assert plan.provenance["trained"]["unet"]["steps"] == 30
+    assert plan.provenance["data"]["sha256"] == data.Pairs.open(folder).digest
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(folder, tmp_path, short):
+    spec, pairs = unet.small(S), data.Pairs.open(folder)
+    recipe = short[1]
+
+    def begin():
+        torch.manual_seed(0)
+        return loop.start(recipe, unet.build(spec)["unet"], 0)
+
+    whole = begin()
+    loop.advance(whole, recipe, spec, pairs, tmp_path / "whole", minutes=None, steps=6, seed=0)
+
+    stopped, taken = begin(), []
+
+    def loss(*arguments):
+        taken.append(1)
+        if len(taken) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return recipe.loss(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_at_4 = replace(recipe, loss=loss)
+        loop.advance(stopped, stop_at_4, spec, pairs, tmp_path / "cut", minutes=None, steps=6, seed=0)
+    assert stopped.step == 4
+    resumed = begin()
+    resumed.load(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True))
+    loop.advance(resumed, recipe, spec, pairs, tmp_path / "cut", minutes=None, steps=6, seed=0)
+    assert resumed.step == whole.step == 6
+    for name in ("module", "average", "critic"):
+        got, wanted = (getattr(run, name).state_dict() for run in (resumed, whole))
+        assert all(torch.equal(got[key], wanted[key]) for key in wanted), name
+
+
+def test_what_is_no_set_of_pairs_is_refused(folder, tmp_path):
+    with pytest.raises(BadInput, match="fetfast synth"):
+        data.Pairs.open(tmp_path)
+    with pytest.raises(BadInput, match="no recipe"):
+        loop.train("flow", folder, tmp_path / "W.safetensors")
+    arrays = data.create(tmp_path, 2, R, {"held_out": []})
+    assert arrays["source_blendshapes"].shape == (2, len(BLENDSHAPES))
+    np.save(tmp_path / "truth.npy", np.zeros((2, R, R), np.uint8))
+    with pytest.raises(BadInput, match="truth.npy is uint8"):
+        data.Pairs.open(tmp_path)
