@@ -222,6 +222,27 @@ def clear() -> None:
 
 
 @main.command()
+@click.argument("family")
+@click.option("--data", type=FILE, required=True, help="A folder of training pairs, made by: fetfast synth.")
+@click.option("-o", "--output", type=FILE, required=True, help="The .safetensors file to write, for fetfast build.")
+@click.option("--size", default="small", help="The size row.")
+@click.option("--stage", help="Train this stage alone. All of them, in order, if not given.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End each stage after so long.")
+@click.option("--steps", type=click.IntRange(1), help="End each stage after so many.  [default: the recipe's own]")
+@click.option("--seed", type=int, default=0)
+@click.option("--device", help="cpu, cuda or cuda:N. A GPU where there is one, if not given.")
+@click.option("--folder", type=FILE, help="Logs, sheets and checkpoints.  [default: beside OUTPUT]")
+def train(family: str, data: Path, output: Path, **options: Any) -> None:
+    """Trains FAMILY's networks. A run that was stopped goes on where it was: give the same command again."""
+    from fetfast.train import loop
+
+    figures = loop.train(family, data, output, **options)
+    for stage, found in figures.items():
+        click.echo(f"{stage:<6} " + "   ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    click.echo(f"{output}: build it with: fetfast build {family} --weights {output} --precision fp16 -o FILE.plan")
+
+
+@main.command()
 @click.option("--plan", help=PLAN_HELP)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
