@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,10 @@ class Net:
     def __init__(self, name: str, threads: int | None = None) -> None:
         import openvino as ov
 
-        folder = _converted(name)
-        config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "CACHE_DIR": str(folder),
-        }
+        config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
-        model = ov.Core().compile_model(folder / f"{name}.xml", "CPU", config)
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        model = _compile(name, config)
         self._request = model.create_infer_request()
         self.input: NDArray[np.float32] = np.zeros(model.input(0).shape, np.float32)
         self._request.set_input_tensor(ov.Tensor(self.input, shared_memory=True))
@@ -49,25 +45,39 @@ class Net:
         return self.outputs
 
 
-def _converted(name: str) -> Path:
-    """The folder that holds the net `name` in OpenVINO's format, made on first use."""
+def _compile(name: str, config: dict[str, str]) -> Any:
     import openvino as ov
 
+    core = ov.Core()
     # The version is part of the folder's name: a newer OpenVINO converts anew.
     version = ov.get_version().split("-")[0]
     folder = assets.cache_folder() / f"openvino-{version}" / assets.ASSETS[TASK].sha256[:16]
     graph = folder / f"{name}.xml"
-    if graph.exists():
-        return folder
-    task = assets.path(TASK)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"), tempfile.TemporaryDirectory(dir=folder) as aside:
-        with zipfile.ZipFile(task) as bundle:
-            model = ov.Core().read_model(bundle.extract(f"{name}.tflite", aside))
-        _batch, *shape = model.input(0).partial_shape
-        model.reshape([1, *(side.get_length() for side in shape)])
+    cached = config | {"CACHE_DIR": str(folder)}
+    with suppress(RuntimeError):  # it is not there yet, or damaged
+        return core.compile_model(graph, "CPU", cached)
+    model = _convert(core, name)
+    try:
+        _keep(model, graph)
+    except OSError:  # the cache cannot be written: run all the same, and convert again the next time
+        return core.compile_model(model, "CPU", config)
+    return core.compile_model(graph, "CPU", cached)
+
+
+def _convert(core: Any, name: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(assets.path(TASK)) as bundle:
+        model = core.read_model(bundle.extract(f"{name}.tflite", folder))
+    _batch, *shape = model.input(0).partial_shape
+    model.reshape([1, *(side.get_length() for side in shape)])
+    return model
+
+
+def _keep(model: Any, graph: Path) -> None:
+    import openvino as ov
+
+    graph.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(graph.parent / "lock"), tempfile.TemporaryDirectory(dir=graph.parent) as aside:
         written = Path(aside) / graph.name
         ov.save_model(model, written, compress_to_fp16=False)
         written.with_suffix(".bin").replace(graph.with_suffix(".bin"))
         written.replace(graph)  # last: it says that both are whole
-    return folder
