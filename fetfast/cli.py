@@ -153,6 +153,8 @@ def build(
     from fetfast import deploy, export
     from fetfast.plan import Plan
 
+    if capability and not tensorrt:
+        raise click.UsageError("--capability goes with --tensorrt")
     plan = export.build(family, size, precision, weights)
     plan.save(output)
     click.echo(f"{output}: {output.stat().st_size / 2**20:.2f} MiB")
@@ -177,6 +179,8 @@ def export(
 
     if not (onnx or tensorrt or model_repository):
         raise click.UsageError("give --onnx, --tensorrt or --model-repository")
+    if capability and not tensorrt:
+        raise click.UsageError("--capability goes with --tensorrt")
     opened = Plan.open(plan)
     written = [
         *(deploy.onnx(opened, onnx) if onnx else ()),

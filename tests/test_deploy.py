@@ -169,7 +169,8 @@ def test_the_commands(tmp_path: Path) -> None:
         str(tmp_path / "a.onnx"),
         str(tmp_path / "models" / "flow_fp32_fuse"),
     ]
-    assert run("export", "flow_fp32").exit_code == 2
+    for arguments in ((), ("--onnx", tmp_path / "a.onnx", "--capability", "8.9")):
+        assert run("export", "flow_fp32", *arguments).exit_code == 2
     key = {"name": "unet_fp16", "stage": "unet", "target": "8.9"}
     cache.write("tensorrt", key, b"x" * 2**20)
     listed = run("cache", "list")
