@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -114,6 +115,32 @@ def test_builds_where_torch_is_absent() -> None:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "fetfast: building flow_fp32, fuse, " in done.stderr
+
+
+def test_runs_where_torch_is_absent() -> None:
+    code = """
+        import sys
+        sys.modules["torch"] = None
+        sys.path.insert(0, sys.argv[1])
+        import standins
+        sys.modules |= standins.cupy() | {"tensorrt": standins.tensorrt("tensorrt", "11.4.0.1")}
+        import numpy as np
+        from fetfast import backends
+        from fetfast.backends import gpu
+        from fetfast.plan import Plan
+        gpu.gpus = lambda: (gpu.Gpu(0, "NVIDIA H100 80GB HBM3", "9.0"),)
+        plan = Plan.open("flow_fp32")
+        assert backends.choose(plan, "auto", "cuda") == ("tensorrt", {})
+        (stage,) = plan.spec.stages
+        inputs = {t.name: np.ones((2, *t.shape), np.float32) for t in stage.inputs}
+        got = backends.load("tensorrt", plan, "cuda:0")["fuse"](inputs)
+        cpu = backends.load("openvino", plan)["fuse"](inputs)
+        assert np.abs(got["fused_points"] - cpu["fused_points"]).max() < 1e-4
+        assert got["fused_points"].shape == (2, 478, 2)
+    """
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), here], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_products_said_otherwise_are_the_same_function(make_plan: Any) -> None:
