@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import standins
 
@@ -22,7 +24,7 @@ from fetfast.backends.trt_build import BATCHES, LIBRARIES
 from fetfast.errors import BadInput, BadPlan, Unavailable
 from fetfast.models import FAMILIES, family
 from fetfast.plan import Plan
-from fetfast.spec import PRECISIONS, Stage
+from fetfast.spec import PRECISIONS, Spec, Stage, TensorSpec
 
 RTX, FULL = LIBRARIES["tensorrt_rtx"], LIBRARIES["tensorrt"]
 ADA = gpu.Gpu(0, "NVIDIA GeForce RTX 4090", "8.9")
@@ -157,6 +159,31 @@ def test_products_said_otherwise_are_the_same_function(make_plan: Any) -> None:
     )
     for a, b in zip(got, wanted, strict=True):
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+def test_deconvolution_said_otherwise_is_the_same_function() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch = pytest.importorskip("torch")
+    graph = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 20]>
+        net (float[B, 4, 8, 8] x) => (float[B, 3, 16, 16] y) <bfloat16[4, 3, 4, 4] w, bfloat16[3] b> {
+            narrow = Cast<to = 16>(x)
+            up = ConvTranspose<strides = [2, 2], pads = [1, 1, 1, 1]>(narrow, w, b)
+            y = Cast<to = 1>(up)
+        }""")
+    stage = Stage("net", (TensorSpec("x", (4, 8, 8)),), (TensorSpec("y", (3, 16, 16)),))
+    spec = Spec("unet", "small", 8, (stage,), ("transfer",), {})
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in ((2, 4, 8, 8), (4, 3, 4, 4), (3,)))
+    plan = Plan(spec, "bf16", {"net.w": w, "net.b": b}, {"net": graph.SerializeToString()})
+    adapted = trt_build.adapt(RTX, plan, stage)
+    assert "ConvTranspose" in str(adapted.graphs["net"]) and trt_build.adapt(FULL, plan, stage) is plan
+    session = onnxruntime.InferenceSession(adapted.onnx("net"), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"x": x.astype(np.float32)})
+    exact = torch.nn.functional.conv_transpose2d(
+        *(torch.from_numpy(a.astype(np.float64)) for a in (x, w, b)), stride=2, padding=1
+    ).numpy()
+    assert np.abs(got - exact).max() <= 2**-8 * np.abs(exact).max(), "rounded to bf16 once, at the end"
 
 
 def bindings(report: str) -> dict[str, tuple[str, str, list[int]]]:
