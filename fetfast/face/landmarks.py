@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fetfast.face.detect import MAX_OVERLAP, Detector, overlap
+from fetfast.face.detect import MAX_OVERLAP, Detector, overlap, thinned
 from fetfast.face.nets import Net
 from fetfast.face.pose import head_rotation
 from fetfast.ops.crop import crop
@@ -107,7 +107,7 @@ class Landmarker:
         return self._read(frame, _region(box, right, left))
 
     def _read(self, frame: NDArray[np.uint8], M: Array) -> Face | None:
-        crop(frame, M, SIZE, out=self._input)
+        crop(*thinned(frame, M, SIZE), SIZE, out=self._input)
         self._input += 1  # the network wants 0 ... 1
         self._input *= 0.5
         points, presence, _ = self._landmarks()

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from fetfast.face import Face, Landmarker
+from fetfast.face.detect import thinned
 from fetfast.face.landmarks import BLENDSHAPE_POINTS
+from fetfast.ops.crop import crop
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 
@@ -56,6 +58,21 @@ def test_the_larger_face_does_not_hide_the_smaller(landmarker: Landmarker, portr
     frame[500:692, 1000:1192] = portrait[::4, ::4]  # a face of 75 pixels: a ninth of the whole frame's shorter side
     large, small = landmarker.detect(frame)
     assert large.box[2] < 768 and 1000 < small.box[0] and small.box[2] < 1192
+
+
+@pytest.mark.parametrize("shape", [(3, 9000), (9000, 2), (1, 1), (40, 30)])
+def test_odd_frames_hold_nobody(landmarker: Landmarker, shape: tuple[int, int]) -> None:
+    assert landmarker.detect(np.random.default_rng(0).integers(90, 130, (*shape, 3), dtype=np.uint8)) == []
+
+
+@pytest.mark.parametrize("side", [100, 300.5, 700, 1900])
+def test_a_thinned_frame_shows_the_same_places(side: float) -> None:
+    y, x = np.mgrid[:1500, :1500]
+    frame = np.stack([x // 6, y // 6, 0 * x], axis=-1).astype(np.uint8)
+    M = np.array([[side, 0.2 * side, 90], [-0.2 * side, side, 400]], np.float32)
+    whole, thin = crop(frame, M, 128), crop(*thinned(frame, M, 128), 128)
+    off = (thin - whole)[:2].mean(axis=(1, 2)) * 127.5 * 6  # pixels: a grey level is 6 of them
+    assert np.abs(off).max() < 0.5
 
 
 def test_the_blendshape_networks_points() -> None:
