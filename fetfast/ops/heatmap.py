@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from fetfast import _native
 from fetfast.errors import BadInput
 from fetfast.ops import heatmap_gpu
+from fetfast.ops.anchors import WIDTHS, anchors
 from fetfast.ops.crop import check_out, describe
-from fetfast.ops.topology import EDGES, SPACING
-from fetfast.spec import MAX_SIDE
+from fetfast.ops.topology import EDGES
+from fetfast.spec import LANDMARKS, MAX_SIDE
 
 if TYPE_CHECKING:
     import torch
 
 Array = NDArray[np.float32]
 
-WIDTHS = np.array(SPACING, np.float32) / 1000  # crop sides
-EPSILON = 40.0  # of first_flow's denominator, 1 / square crop sides
+EPSILON = 100.0  # of first_flow's denominator, 1 / square crop sides
 HALF_WIDTH = 0.5  # of a contour, pixels
 _EDGES = np.array(EDGES, np.int32)
 
@@ -45,8 +45,9 @@ def first_flow(
         w_k(p) = exp(-|p - driven_k|^2 / (2 s_k^2)) / s_k^2
 
     source_points: where the landmarks are in the picture to be warped; driven_points: where they shall be.
-    widths: s f32 [K], crop sides; None takes `WIDTHS`, each landmark's distance to its neighbours. All Gaussians hold
-        the same mass, so that narrow ones (lips, lids) win where they stand, and far from all the flow fades to zero.
+    widths: s f32 [K], crop sides. All Gaussians hold the same mass, so that narrow ones (lips, lids) win where they
+        stand, and far from all the flow fades to zero. None: the points are a face's 478 landmarks, spread as `anchors`
+        completes them, with its `WIDTHS`.
     out: f32 [B, 2, S, S] of any strides, or None for a new array.
 
     Bytes that move: 16 B K read, 8 B S^2 written; 6 B K S^2 floating-point operations as a matrix product.
@@ -58,9 +59,10 @@ def first_flow(
     if _check_points("first_flow", "driven_points", driven_points) != shape:
         wanted = describe(source_points)
         raise BadInput(f"first_flow(): driven_points is {describe(driven_points)}, expected {wanted} as source_points")
-    B, K, _ = shape
-    if widths is None:
+    if widths is None and shape[1] == LANDMARKS:
+        source_points, driven_points = anchors(source_points, driven_points)
         widths = WIDTHS
+    B, K, _ = driven_points.shape
     if not (isinstance(widths, np.ndarray) and widths.shape == (K,) and (widths > 0).all()):
         raise BadInput(f"first_flow(): widths is {describe(widths)}, expected float32 [{K}], above 0")
     out = _output("first_flow", out, (B, 2, size, size))
@@ -147,7 +149,10 @@ def first_flow_reference(
     import torch
 
     source, driven = torch.as_tensor(source_points), torch.as_tensor(driven_points)
-    s = torch.as_tensor(WIDTHS if widths is None else widths).to(driven.dtype)[:, None, None]
+    if widths is None:
+        source, driven = anchors(source, driven)
+        widths = WIDTHS
+    s = torch.as_tensor(widths).to(driven)[:, None, None]
     value = source - driven  # [B, K, 2]
     known = value.isfinite().all(-1)
     value = value.where(known[..., None], 0)

@@ -11,8 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fetfast.errors import BadInput
+from fetfast.ops.anchors import WIDTHS, anchors
 from fetfast.ops.norm_act import describe, on_gpu
-from fetfast.spec import MAX_SIDE
+from fetfast.spec import LANDMARKS, MAX_SIDE
 
 if TYPE_CHECKING:
     import torch
@@ -33,9 +34,15 @@ def first_flow(
     ):
         wanted = describe(source_points)
         raise BadInput(f"first_flow(): driven_points is {describe(driven_points)}, expected {wanted} as source_points")
-    if widths is None:
-        widths = _landmark_widths(source_points.device)
-    if tuple(widths.shape) != (K,) or widths.device != source_points.device or not widths.is_contiguous():
+    if widths is None and K == LANDMARKS:
+        source_points, driven_points = anchors(source_points, driven_points)
+        widths, K = _anchor_widths(source_points.device), source_points.shape[1]
+    if (
+        widths is None
+        or tuple(widths.shape) != (K,)
+        or widths.device != source_points.device
+        or not widths.is_contiguous()
+    ):
         raise BadInput(f"first_flow(): widths is {describe(widths)}, expected [{K}] on {source_points.device}")
     out = _output("first_flow", out, (B, 2, size, size), source_points)
     if out.numel():
@@ -89,12 +96,10 @@ def gaussians(
 
 
 @cache
-def _landmark_widths(device: torch.device) -> Tensor:
+def _anchor_widths(device: torch.device) -> Tensor:
     import torch
 
-    from fetfast.ops.topology import SPACING
-
-    return torch.tensor(SPACING, dtype=torch.float32, device=device) / 1000
+    return torch.from_numpy(WIDTHS).to(device)
 
 
 @cache
