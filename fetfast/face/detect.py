@@ -50,7 +50,7 @@ class Detector:
         found in the whole frame, then those in overlapping tiles of a half, a quarter ... of its longer side, until
         faces of `smallest` pixels are found. A finer level may find a face again.
 
-        On two cores a tile takes about 1 ms; halves and quarters of 16:9 are 6 and 18 tiles, and each level has about 4
+        On two cores a tile takes 1 to 2 ms; halves and quarters of 16:9 are 6 and 18 tiles, and each level has about 4
         times as many as the one before.
         """
         window, least = float(max(frame.shape[:2])), MIN_SCORE
