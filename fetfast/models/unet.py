@@ -54,7 +54,7 @@ def paper(S: int = 256) -> Spec:
     )
 
 
-def small(S: int = 256) -> Spec:
+def small(S: int = 128) -> Spec:
     """What ships. S: a multiple of 32; weights learned at one S serve no other."""
     inputs = _images(S, target=3, warped=3, target_map=1, driven_map=1, first_flow=2)
     return replace(

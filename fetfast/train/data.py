@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from fetfast.errors import BadInput
 from fetfast.face.align import to_crop
@@ -55,6 +57,7 @@ class Pairs:
     about: dict[str, Any]
     trained: NDArray[np.int64]
     held_out: NDArray[np.int64]
+    folder: Path
 
     @classmethod
     def open(cls, folder: Path) -> Pairs:
@@ -76,7 +79,26 @@ class Pairs:
                     f"{folder}/{name}.npy is {got.dtype} {list(got.shape)}, expected {dtype} {list(wanted)};"
                     " make the pairs again: fetfast synth"
                 )
-        return cls(arrays, about, np.flatnonzero(~held_out), np.flatnonzero(held_out))
+        return cls(arrays, about, np.flatnonzero(~held_out), np.flatnonzero(held_out), folder)
+
+    @cached_property
+    def readings(self) -> NDArray[np.float32]:
+        """f32 [N, 2, 52]: what the landmarker reads off target and truth, NaN where it sees no face. It is what the
+        networks get in use; the exact coefficients differ from it in gain and, from face to face, in bias. Takes a
+        minute for some thousand pairs; kept in the folder."""
+        file = self.folder / "readings.npy"
+        if not file.exists():
+            aside = file.with_suffix(".new.npy")
+            np.save(aside, _read(self.arrays))
+            aside.replace(file)
+        return np.load(file, allow_pickle=False)
+
+    @cached_property
+    def bias(self) -> NDArray[np.float32]:
+        """f32 [persons, 52]: how far the readings of a person's truths lie above the coefficients on average."""
+        off = self.readings[:, 1] - self.arrays["source_blendshapes"]
+        persons = self.arrays["person"]
+        return np.stack([np.nanmean(off[persons == person], axis=0) for person in range(persons.max() + 1)])
 
     @property
     def digest(self) -> str:
@@ -150,13 +172,40 @@ def _moved(M: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float
 
 
 def expressions(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
-    """What the fuse stage sees of these rows, and `driven_points`, the truth."""
-    names = ("source_blendshapes", "target_blendshapes", "target_points", "driven_points")
-    out = {name: np.array(pairs.arrays[name][rows]) for name in names}
+    """What the fuse stage sees of these rows, as the landmarker reads it, and `driven_points`, the truth.
+
+    With `rng` the source is somebody else: the reading's bias, which differs from face to face, is another person's.
+    """
+    target, source = (pairs.readings[rows, end].copy() for end in (0, 1))
+    lost = np.isnan(target[:, 0] + source[:, 0])
+    target[lost], source[lost] = (pairs.arrays[f"{end}_blendshapes"][rows[lost]] for end in ("target", "source"))
+    points = np.array(pairs.arrays["target_points"][rows])
     if rng is not None:
-        noise = rng.normal(0, NOISE, out["target_points"].shape).astype(np.float32)
-        out["target_points"] += noise
+        mine, theirs = pairs.arrays["person"][rows], pairs.arrays["person"][rng.choice(pairs.trained, len(rows))]
+        source = np.clip(source - pairs.bias[mine] + pairs.bias[theirs], 0, 1)
+        points += rng.normal(0, NOISE, points.shape).astype(np.float32)
+    out = {
+        "source_blendshapes": source,
+        "target_blendshapes": target,
+        "target_points": points,
+        "driven_points": np.array(pairs.arrays["driven_points"][rows]),
+    }
     return {name: torch.from_numpy(value) for name, value in out.items()}
+
+
+def _read(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    from fetfast.face import Face, Landmarker
+
+    landmarker = Landmarker(threads=1)
+    out = np.full((len(arrays["person"]), 2, len(BLENDSHAPES)), np.nan, np.float32)
+    for row in tqdm(range(len(out)), "read", disable=None, leave=False):
+        for end, (image, points) in enumerate((("target", "target_points"), ("truth", "driven_points"))):
+            frame = np.array(arrays[image][row])
+            landmarks = np.pad(arrays[points][row] * len(frame), ((0, 0), (0, 1))).astype(np.float32)
+            face = landmarker.track(frame, Face(landmarks, out[row, end], 1.0))
+            if face is not None:
+                out[row, end] = face.blendshapes
+    return out
 
 
 def batches(
