@@ -82,7 +82,7 @@ class Landmarker:
         """All faces in a frame u8 [H, W, 3], the largest first, none twice; an empty list where there is none.
 
         smallest: the side in pixels of the smallest face worth looking for. Faces below 1/16 of the frame's longer side
-        are looked for only where there is no larger one: on two cores 0.15 s for 30 pixels in 1920 x 1080, 0.6 s in 3840 x 2160.
+        are looked for only where there is no larger one: 0.15 s for 30 pixels in 1920 x 1080, 0.6 s in 3840 x 2160.
         """
         faces: list[Face] = []
         for level, detections in enumerate(self._detector.levels(frame, smallest)):
