@@ -1,0 +1,97 @@
+"""The part of the model that moves: the face within its oval, eyeballs, mouth; and what re-posing needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fetfast.ops.topology import CHAINS, SPACING
+from fetfast.train.basis import IRISES, eyeball, iris
+from fetfast.train.facekit import Facekit
+from fetfast.train.synth.fit import IDENTITIES, SKIN
+from fetfast.train.synth.paint import signed_distance
+
+FACE, EYE_LEFT, EYE_RIGHT, SOCKET, TEETH, MOUTH = range(6)
+CROP = 25.0  # cm: about one crop side
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Vertices and triangles of the moving part.
+
+    neutral f32 [N, 3] cm, expressions f32 [53, N, 3], identities f32 [40, N, 3], triangles i32 [T, 3], kind u8 [N] and
+    triangle_kind u8 [T]: FACE ...; landmarks i32 [468] vertex of each landmark; spread f32 [N, 468]: residuals of the
+    landmarks -> of the vertices; balls: the eyeballs' vertices (left, right); centers f32 [2, 3] and irises
+    f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold.
+    """
+
+    neutral: np.ndarray
+    expressions: np.ndarray
+    identities: np.ndarray
+    triangles: np.ndarray
+    kind: np.ndarray
+    triangle_kind: np.ndarray
+    landmarks: np.ndarray
+    spread: np.ndarray
+    balls: tuple[np.ndarray, np.ndarray]
+    centers: np.ndarray
+    irises: np.ndarray
+    lids: np.ndarray
+
+    @classmethod
+    def of(cls, kit: Facekit) -> Mask:
+        names = {
+            "Face": FACE, "IrisLeft": EYE_LEFT, "IrisRight": EYE_RIGHT, "Socket_eye_left": SOCKET,
+            "Socket_eye_right": SOCKET, "Teeth": TEETH, "GumsTongue": MOUTH, "Socket_mouth": MOUTH,
+        }  # fmt: skip
+        table = np.full(len(kit.part_names), 255, np.uint8)
+        for name, kind in names.items():
+            table[kit.part_names.index(name)] = kind
+        kind = table[kit.part]
+        oval = kit.neutral[kit.landmark_vertices[list(CHAINS["oval"][0][:-1])]]
+        within = (signed_distance(kit.neutral[:, :2], oval[:, :2]) > -0.05) & (kit.neutral[:, 2] > 2.5)
+        kept = (kind != 255) & ((kind != FACE) | within)
+        kept |= np.isin(np.arange(len(kept)), kit.landmark_vertices)
+        triangles = kit.triangles[kept[kit.triangles].all(1)]
+        kinds = table[kit.triangle_part[kept[kit.triangles].all(1)]]
+        used = np.unique(np.r_[triangles.ravel(), kit.landmark_vertices[:SKIN]])
+        compact = np.full(len(kept), -1, np.int32)
+        compact[used] = np.arange(len(used))
+        balls = [np.flatnonzero(kind[used] == k) for k in (EYE_LEFT, EYE_RIGHT)]
+        blink = np.abs(kit.expressions[kit.index("eyeBlink")][:, used]).max((0, 2))
+        return cls(
+            neutral=kit.neutral[used],
+            expressions=np.ascontiguousarray(kit.expressions[:, used]),
+            identities=np.ascontiguousarray(kit.identities[:IDENTITIES, used]),
+            triangles=compact[triangles],
+            kind=kind[used],
+            triangle_kind=kinds,
+            landmarks=compact[kit.landmark_vertices[:SKIN]],
+            spread=spread(kit, used, kind[used]),
+            balls=(balls[0], balls[1]),
+            centers=np.stack([eyeball(kit, side)[0] for side in ("Left", "Right")]),
+            irises=np.stack([iris(kit, side) for side in ("Left", "Right")]),
+            lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
+        )
+
+
+def spread(kit: Facekit, used: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """f32 [N, 468]: Gaussian weights, as wide as the landmarks stand apart, that take residuals at the landmarks to the
+    skin. Distances are those of a face with mouth and eyes wide open, so that lips and lids do not mix."""
+    opened = np.zeros(len(kit.expression_names), np.float32)
+    opened[kit.index("jawOpen")], opened[kit.index("eyeWide")] = 0.7, 1.0
+    shape = kit.express(kit.neutral, opened)
+    points, at = shape[used], shape[kit.landmark_vertices[:SKIN]]
+    sigma = np.maximum(np.array(SPACING[:SKIN]) * CROP / 1000, 0.25)
+    weight = np.exp(-((points[:, None] - at[None]) ** 2).sum(2) / (2 * sigma**2))
+    weight = weight / (weight.sum(1, keepdims=True) + 0.05)
+    weight[kind != FACE] = 0
+    where = np.searchsorted(used, kit.landmark_vertices[:SKIN])
+    # Once more what the first pass leaves at the landmarks themselves.
+    return (weight + weight @ (np.eye(SKIN) - weight[where])).astype(np.float32)
+
+
+def iris_rows() -> list[slice]:
+    """Where the left and the right iris stand among the landmarks."""
+    return [IRISES["Left"], IRISES["Right"]]

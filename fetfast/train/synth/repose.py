@@ -1,0 +1,346 @@
+"""A portrait under another expression: its own pixels, moved by the fitted model.
+
+Skin is the photo seen through the z-buffered mesh and relit by the ratio of a linear shading model; round the face the
+displacement fades. What the photo hides (teeth behind lips, the eyeball behind a lid, a lid in its fold) is painted in
+the photo's own tones. Colours are as in the picture (gamma-coded), f32 0 ... 255.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from fetfast.ops.crop import crop
+from fetfast.train.facekit import Facekit
+from fetfast.train.synth.camera import rotation_matrix
+from fetfast.train.synth.fit import SKIN, Fit
+from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, MOUTH, SOCKET, TEETH, Mask, iris_rows
+from fetfast.train.synth.raster import halve, rasterize, vertex_normals
+
+LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
+FADE = 0.16  # crop sides over which displacement dies away round the face
+COARSE = 48  # side of the grid on which it does
+LIP_GAP = 0.05  # of the eye distance: photographed teeth are trusted above
+COLUMNS = 9  # displacement 2, light, trust, paint 3, depth 1, spare
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo, ready to be re-posed at one size. Points are in crop units."""
+
+    fit: Fit
+    photo: np.ndarray  # f32 [2 S, 2 S, 3]
+    real: np.ndarray  # u8 [S, S, 3]
+    base: np.ndarray  # f32 [N, 3] the person's shape without expression
+    start: np.ndarray  # f32 [N, 2] where the photo shows each vertex
+    residual: np.ndarray  # f32 [N, 2] of the fit
+    left_over: np.ndarray  # f32 [478, 2] what is left of it at the landmarks
+    light: np.ndarray  # f32 [4] brightness = light @ (1, normal)
+    shade: np.ndarray  # f32 [N] brightness of the fitted shape
+    trust: np.ndarray  # f32 [N] 0: hidden in the photo
+    paint: np.ndarray  # f32 [N, 3] its colour then
+    iris: np.ndarray  # f32 [2, 3] colours: of the iris, of the white
+
+
+@dataclass(frozen=True)
+class Picture:
+    """image u8 [S, S, 3], points f32 [478, 2] crop units, inner u8 [S, S]: what kind of surface a pixel shows."""
+
+    image: np.ndarray
+    points: np.ndarray
+
+
+def look_of(kit: Facekit, expression: np.ndarray) -> np.ndarray:
+    """Gaze [2, 2] (left, right) x (yaw to the subject's left, pitch up), radians, of the eyeLook coefficients."""
+    value = dict(zip(kit.expression_names, expression, strict=True))
+    rows = []
+    for side, outward in (("L", 1), ("R", -1)):
+        yaw = outward * (value[f"eyeLookOut_{side}"] - value[f"eyeLookIn_{side}"])
+        rows.append((yaw, value[f"eyeLookUp_{side}"] - value[f"eyeLookDown_{side}"]))
+    return LOOK * np.array(rows)
+
+
+def pose_mesh(kit: Facekit, mask: Mask, fit: Fit, base: np.ndarray, expression: np.ndarray):
+    """The person's mesh under an expression: camera space [N, 3], screen [N, 3] (see Pose), irises [2, 5, 2]."""
+    used = np.flatnonzero(expression)
+    shape = base + np.tensordot(expression[used].astype(np.float32), mask.expressions[used], 1)
+    gaze = fit.gaze + look_of(kit, expression) - look_of(kit, fit.expression)
+    irises = []
+    for side, ball in enumerate(mask.balls):
+        yaw, pitch = np.clip(gaze[side], -0.7, 0.7)
+        turn = (rotation_matrix(np.array([0, yaw, 0])) @ rotation_matrix(np.array([-pitch, 0, 0]))).astype(
+            np.float32
+        )
+        center = mask.centers[side] + (base[ball] - mask.neutral[ball]).mean(0)
+        shape[ball] = (shape[ball] - center) @ turn.T + center
+        irises.append((mask.irises[side] - mask.centers[side]) @ turn.T + center)
+    placed = fit.pose.place(shape)
+    screen = fit.pose.project(placed)
+    return placed, screen, fit.pose.project(fit.pose.place(np.concatenate(irises)))[:, :2].reshape(2, 5, 2)
+
+
+def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
+    """Landmarks f32 [478, 2] of a posed mesh."""
+    points = np.empty((478, 2), np.float32)
+    points[:SKIN] = screen[mask.landmarks, :2]
+    for rows, eye in zip(iris_rows(), irises, strict=True):
+        points[rows] = eye
+    return points
+
+
+def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) -> Portrait:
+    """Everything about a photo that does not depend on the new expression."""
+    photo = (crop(picture, fit.M, 2 * size).transpose(1, 2, 0) + 1) * np.float32(127.5)
+    real = ((crop(picture, fit.M, size).transpose(1, 2, 0) + 1) * 127.5 + 0.5).astype(np.uint8)
+    base = (mask.neutral + np.tensordot(fit.identity, mask.identities, 1)).astype(np.float32)
+    placed, screen, irises = pose_mesh(kit, mask, fit, base, fit.expression)
+    points = points_of(mask, screen, irises)
+    residual = mask.spread @ (fit.landmarks - points)[:SKIN]
+    screen[:, :2] += residual
+    left_over = fit.landmarks - points_of(mask, screen, irises)
+    normals = vertex_normals(placed, mask.triangles)
+    colors = sample(photo, screen[:, :2])
+    seen = visible(mask, screen)
+    skin = (mask.kind == FACE) & (normals[:, 2] > 0.3) & (mask.lids == 0)
+    light = fit_light(colors[skin], normals[skin])
+    eyes = eye_colors(mask, base, fit, colors, seen, colors[skin])
+    trust, paint = fill(mask, fit, base, colors, seen, normals, eyes[1])
+    return Portrait(
+        fit, np.ascontiguousarray(photo), real, base, screen[:, :2].copy(), residual, left_over, light,
+        brightness(light, normals), trust, paint, eyes,
+    )  # fmt: skip
+
+
+def sample(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Colours f32 [N, 3] of the photo at points in crop units (nearest pixel)."""
+    x, y = np.clip((points * len(photo)).astype(int), 0, len(photo) - 1).T
+    return photo[y, x]
+
+
+def visible(mask: Mask, screen: np.ndarray, size: int = 256) -> np.ndarray:
+    """f32 [N] 0 ... 1: does the camera see a vertex and what lies 1.5 pixels around it."""
+    near = np.zeros((size, size), np.float32)
+    draw(screen, mask.triangles, size, near)
+    x, y = (screen[:, :2] * size).T
+    seen = np.zeros(len(screen), np.float32)
+    for dx, dy in ((0, 0), (1.5, 0), (-1.5, 0), (0, 1.5), (0, -1.5)):
+        column, row = (np.clip(v.astype(int), 0, size - 1) for v in (x + dx, y + dy))
+        seen += screen[:, 2] > near[row, column] - 3e-5
+    return np.clip((seen - 2) / 3, 0, 1)
+
+
+def draw(
+    screen: np.ndarray, triangles: np.ndarray, size: int, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rasterise points in crop units at `size`: triangle per pixel, weights."""
+    points = screen * np.array([size, size, 1], np.float32)
+    seen = np.full((size, size), -1, np.int32)
+    weights = np.empty((size, size, 3), np.float32)
+    rasterize(points, triangles, seen, weights, near)
+    return seen, weights
+
+
+def fit_light(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Brightness as a linear function of the normal (first-order spherical harmonics), least squares, robust."""
+    value = colors.mean(1)
+    system = np.c_[np.ones(len(normals)), normals].astype(np.float64)
+    weight = np.ones(len(value))
+    for _ in range(4):
+        rows = system * weight[:, None]
+        light = np.linalg.solve(rows.T @ system + np.diag([0, 20, 20, 20]), rows.T @ value)
+        weight = 1 / (1 + ((value - system @ light) / 20) ** 2)
+    return light.astype(np.float32)
+
+
+def brightness(light: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    value = light[0] + normals @ light[1:]
+    return np.maximum(value, 0.35 * light[0]).astype(np.float32)
+
+
+def eye_colors(
+    mask: Mask, base: np.ndarray, fit: Fit, colors: np.ndarray, seen: np.ndarray, skin: np.ndarray
+):
+    """Iris and white of the eyes, f32 [2, 3], from what the photo shows of them, else guessed from the skin."""
+    tone = np.median(skin, 0)
+    angle = np.concatenate([np.degrees(np.arccos(np.clip(directions(mask, s)[:, 2], -1, 1))) for s in (0, 1)])
+    color, clear = colors[np.concatenate(mask.balls)], seen[np.concatenate(mask.balls)] > 0.9
+    white_at, iris_at = clear & (angle > 31) & (angle < 60), clear & (angle > 13) & (angle < 24)
+    white = np.array([0.95, 0.93, 0.92]) * max(tone.mean() * 1.15, 70)
+    if white_at.sum() > 8:
+        bright = color[white_at]
+        bright = bright[bright.mean(1) >= np.percentile(bright.mean(1), 60)]
+        white = 0.75 * bright.mean(0) + 0.25 * bright.mean()
+    iris_color = np.array([60.0, 45, 38]) * white.mean() / 200
+    if iris_at.sum() > 8:
+        iris_color = np.median(color[iris_at], 0)
+    return np.stack([iris_color, white]).astype(np.float32)
+
+
+def directions(mask: Mask, side: int) -> np.ndarray:
+    """Unit vectors f32 [V, 3] from an eyeball's centre to its vertices, the pupil at +z."""
+    away = mask.neutral[mask.balls[side]] - mask.centers[side]
+    return away / np.linalg.norm(away, axis=1, keepdims=True)
+
+
+def fill(mask, fit, base, colors, seen, normals, white) -> tuple[np.ndarray, np.ndarray]:
+    """How far the photo is trusted at each vertex, and what is painted where it is not."""
+    trust = np.ones(len(base), np.float32)
+    paint = np.zeros((len(base), 3), np.float32)
+    lip = np.median(colors[mask.landmarks[[0, 17, 37, 267, 84, 314]]], 0)
+    y, z = mask.neutral[:, 1], mask.neutral[:, 2]
+
+    inner = (mask.kind == TEETH) | (mask.kind == MOUTH)
+    eyes = np.linalg.norm(fit.landmarks[263] - fit.landmarks[33])
+    gap = np.linalg.norm(fit.landmarks[13] - fit.landmarks[14]) / eyes
+    trust[inner] = seen[inner] * float(gap > LIP_GAP)
+    depth = np.clip((z - 5.5) / 5.0, 0, 1)
+    teeth = white * np.array([1.0, 0.96, 0.88])
+    paint[mask.kind == TEETH] = teeth * (0.25 + 0.75 * depth[mask.kind == TEETH, None])
+    flesh = np.clip(0.62 * lip + 0.12 * lip * np.array([1, -0.4, -0.3]), 0, 255)
+    paint[mask.kind == MOUTH] = flesh * (0.12 + 0.78 * depth[mask.kind == MOUTH, None] ** 1.5)
+
+    balls = np.concatenate(mask.balls)
+    trust[balls] = seen[balls]
+
+    # A lid's skin comes from below the brow, where the photo shows it.
+    lids = mask.lids > 0
+    trust[lids] = 1 - mask.lids[lids] * (1 - np.clip((normals[lids, 2] - 0.1) / 0.3, 0, 1) * seen[lids])
+    for side in (-1, 1):
+        mine = lids & (np.sign(mask.neutral[:, 0]) == side)
+        shown = mine & (trust > 0.95)
+        if shown.any():
+            away = np.abs(mask.neutral[mine, None, :1] - mask.neutral[None, shown, :1])[..., 0]
+            away += 0.3 * np.abs(y[mine, None] - y[None, shown])
+            weight = np.exp(-((away / 0.5) ** 2)) + 1e-9
+            paint[mine] = weight @ colors[shown] / weight.sum(1, keepdims=True)
+    trust[mask.kind == SOCKET] = 0
+    paint[mask.kind == SOCKET] = 0.5 * lip
+    return trust.astype(np.float32), paint.astype(np.float32)
+
+
+def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray) -> Picture:
+    """The portrait under expression coefficients [53]."""
+    fit, size = portrait.fit, len(portrait.real)
+    placed, screen, irises = pose_mesh(kit, mask, fit, portrait.base, expression)
+    screen[:, :2] += portrait.residual
+    points = points_of(mask, screen, irises) + portrait.left_over
+    near = np.zeros((2 * size, 2 * size), np.float32)
+    seen, weights = draw(screen, mask.triangles, 2 * size, near)
+    shade = brightness(portrait.light, vertex_normals(placed, mask.triangles))
+    columns = np.empty((len(screen), COLUMNS), np.float32)
+    columns[:, :2] = portrait.start - screen[:, :2]
+    columns[:, 2] = np.where(mask.kind == FACE, np.clip(shade / portrait.shade, 0.6, 1.5), 1)
+    columns[:, 3] = portrait.trust
+    columns[:, 4:7] = portrait.paint
+    for side, ball in enumerate(mask.balls):
+        columns[ball, 4:7] = directions(mask, side)
+    around = fade(seen, weights, mask.triangles, columns)
+    dim = shadowed(seen, mask.triangle_kind)
+    out = np.empty((2 * size, 2 * size, 3), np.float32)
+    compose(
+        portrait.photo,
+        seen,
+        weights,
+        mask.triangles,
+        mask.triangle_kind,
+        columns,
+        around,
+        dim,
+        portrait.iris,
+        out,
+    )
+    return Picture((halve(out) + 0.5).astype(np.uint8), points)
+
+
+def fade(seen, weights, triangles, columns) -> np.ndarray:
+    """Displacement f32 [COARSE, COARSE, 3] (x, y, light): that of the nearest skin, dying away with distance."""
+    step = len(seen) / COARSE
+    at = ((np.arange(COARSE) + 0.5) * step).astype(int)
+    near = seen[np.ix_(at, at)]
+    inside = near >= 0
+    found = np.zeros((COARSE, COARSE, 3), np.float32)
+    corner = triangles[near[inside]]
+    found[inside] = np.einsum("pk,pkc->pc", weights[np.ix_(at, at)][inside], columns[corner, :3])
+    found[..., 2] -= inside
+    distance, (row, column) = distance_transform_edt(~inside, return_indices=True)
+    out = found[row, column]
+    weight = np.clip(1 - distance / (FADE * COARSE), 0, 1)
+    weight = (weight**2 * (3 - 2 * weight)).astype(np.float32)
+    smooth = np.stack([gaussian_filter(out[..., n], 2.0) for n in range(3)], -1)
+    far = np.clip(distance / 6, 0, 1)[..., None].astype(np.float32)
+    out = (out + (smooth - out) * far) * weight[..., None]
+    out[..., 2] *= np.clip(1 - distance / 3, 0, 1)  # light changes on the skin alone
+    return out
+
+
+def shadowed(seen: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """f32 [COARSE * 2, COARSE * 2]: light that falls into openings, 1 in the open, less near their edges."""
+    side = 2 * COARSE
+    at = ((np.arange(side) + 0.5) * len(seen) / side).astype(int)
+    near = seen[np.ix_(at, at)]
+    inner = ((near >= 0) & (kind[np.maximum(near, 0)] != FACE)).astype(np.float32)
+    return gaussian_filter(inner, side * 0.008)
+
+
+@njit(cache=True, nogil=True)
+def bilinear(image: np.ndarray, x: float, y: float, out: np.ndarray) -> None:
+    """out[:] = image at (x, y) in its pixels, centres at + 0.5, borders repeated."""
+    height, width = image.shape[0], image.shape[1]
+    x, y = min(max(x - 0.5, 0.0), width - 1.0), min(max(y - 0.5, 0.0), height - 1.0)
+    c, r = min(int(x), width - 2), min(int(y), height - 2)
+    fx, fy = x - c, y - r
+    for n in range(out.shape[0]):
+        top = image[r, c, n] + fx * (image[r, c + 1, n] - image[r, c, n])
+        low = image[r + 1, c, n] + fx * (image[r + 1, c + 1, n] - image[r + 1, c, n])
+        out[n] = top + fy * (low - top)
+
+
+@njit(cache=True, nogil=True)
+def compose(photo, seen, weights, triangles, kind, columns, around, dim, iris, out) -> None:
+    """The picture f32 [R, R, 3] from the raster's buffers."""
+    size, coarse, fine = seen.shape[0], around.shape[0], dim.shape[0]
+    a = np.zeros(columns.shape[1], np.float32)
+    moved = np.zeros(3, np.float32)
+    color = np.zeros(3, np.float32)
+    for row in range(size):
+        for column in range(size):
+            t = seen[row, column]
+            if t < 0:
+                bilinear(around, (column + 0.5) * coarse / size, (row + 0.5) * coarse / size, moved)
+                bilinear(photo, column + 0.5 + moved[0] * size, row + 0.5 + moved[1] * size, color)
+                for n in range(3):
+                    out[row, column, n] = min(color[n] * (1 + moved[2]), 255.0)
+                continue
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            u, v, w = weights[row, column, 0], weights[row, column, 1], weights[row, column, 2]
+            for n in range(columns.shape[1]):
+                a[n] = u * columns[i, n] + v * columns[j, n] + w * columns[k, n]
+            bilinear(photo, column + 0.5 + a[0] * size, row + 0.5 + a[1] * size, color)
+            trust = a[3]
+            part = kind[t]
+            if part == FACE:
+                for n in range(3):
+                    c = color[n] + (1 - trust) * (a[4 + n] - color[n])
+                    out[row, column, n] = min(c * a[2], 255.0)
+                continue
+            y = min(int((row + 0.5) * fine / size), fine - 1)
+            x = min(int((column + 0.5) * fine / size), fine - 1)
+            lit = min(max(2.0 * dim[y, x] - 0.6, 0.15), 1.0)
+            if part == EYE_LEFT or part == EYE_RIGHT:
+                lit = 0.55 + 0.45 * lit
+                length = np.sqrt(a[4] * a[4] + a[5] * a[5] + a[6] * a[6])
+                angle = np.degrees(np.arccos(min(max(a[6] / length, -1.0), 1.0)))
+                white = min(max((angle - 25.0) / 3.5, 0.0), 1.0)
+                pupil = min(max((13.0 - angle) / 3.0, 0.0), 1.0)
+                for n in range(3):
+                    c = iris[0, n] + white * (iris[1, n] - iris[0, n])
+                    c = (c + pupil * (12.0 - c)) * lit
+                    out[row, column, n] = c + trust * (color[n] - c)
+            else:
+                lit = 0.3 + 0.7 * lit
+                for n in range(3):
+                    c = a[4 + n] * lit
+                    out[row, column, n] = c + trust * (color[n] - c)
