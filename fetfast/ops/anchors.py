@@ -20,7 +20,7 @@ COVER = 0.012  # crop sides over which a lid's edge covers
 
 # Of the Gaussians of `first_flow`, crop sides: for each landmark the distance to its neighbours, but no less than a
 # pixel of a crop at 128; wide enough between the lips that a wide-open mouth has no rows in it.
-WIDTHS = np.array([max(n, 8) for n in SPACING] + [12] * (len(BETWEEN) * len(LIP_PAIRS)), np.float32) / 1000
+WIDTHS = np.array([max(n, 8) for n in SPACING] + [12] * (len(BETWEEN) * len(LIP_PAIRS)), np.float32) / np.float32(1000)
 
 
 def anchors(
