@@ -23,6 +23,7 @@ Runner = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 BACKENDS = {
     "tensorrt": "fetfast.backends.tensorrt",
+    "triton": "fetfast.backends.triton",
     "openvino": "fetfast.backends.openvino",
     "eager": "fetfast.backends.eager",
 }

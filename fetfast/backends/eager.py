@@ -33,16 +33,23 @@ def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
     import torch
 
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return {name: _runner(module, plan.spec.stage(name), place) for name, module in modules(plan, place).items()}
+
+
+def modules(plan: Plan, place: torch.device) -> dict[str, torch.nn.Module]:
+    """Stage name -> its module with the plan's weights, at `place`. Raises BadPlan where they do not fit the family."""
+    import torch
+
     try:
         with torch.device("meta"):  # shapes only: nothing is allocated for what a damaged plan says
-            modules = family(plan.spec.family).build(plan.spec)
-        for stage, module in modules.items():
+            built = family(plan.spec.family).build(plan.spec)
+        for stage, module in built.items():
             weights = {name: _tensor(weight, place) for name, weight in plan.stage_weights(stage).items()}
             module.load_state_dict(weights, assign=True)
     except Exception as error:  # the arguments that a file gives to `build` may be anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise BadPlan(f"{plan.name} does not fit its family ({reason}); build it again") from error
-    return {stage.name: _runner(modules[stage.name].eval(), stage, place) for stage in plan.spec.stages}
+    return {stage.name: built[stage.name].eval() for stage in plan.spec.stages}
 
 
 def _tensor(weight: np.ndarray, place: torch.device) -> torch.Tensor:

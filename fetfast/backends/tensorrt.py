@@ -7,14 +7,13 @@ profile a runner captures one CUDA graph: inputs up, the network, outputs down.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fetfast.backends import cache
+from fetfast.backends.batches import Captured, runner
 from fetfast.backends.gpu import Memory, driver_version, find, memory
 from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target, tell
 from fetfast.errors import FetfastError, Unavailable
@@ -23,8 +22,6 @@ from fetfast.spec import Stage
 
 if TYPE_CHECKING:
     from fetfast.backends import Runner
-
-Arrays = dict[str, np.ndarray]
 
 
 def why_not(plan: Plan, device: str | None) -> str | None:
@@ -58,7 +55,7 @@ def load(plan: Plan, device: str | None = None, library: Library | None = None) 
             engine = fetch(library, plan, stage, built_for, runtime.deserialize_cuda_engine)
             compiled = key(library, plan, stage, built_for) | {"gpu": gpu.name, "driver": str(driver_version())}
             context = _compiling_contexts(trt, engine, compiled) if library.keeps == "runtime" else _contexts(engine)
-            runners[stage.name] = _runner(context, stage, space)
+            runners[stage.name] = runner(partial(_capture, context, stage, space), stage, space, BATCHES)
     return runners
 
 
@@ -93,46 +90,6 @@ def _compiling_contexts(trt: Any, engine: Any, about: cache.Key) -> Contexts:
             kept = now
 
     return context
-
-
-def _runner(contexts: Contexts, stage: Stage, space: Memory) -> Runner:
-    """Runs any batch: in parts of the profile's greatest size, each in the smallest captured size that holds it."""
-    ready = {1: _capture(contexts, stage, space, 1)}
-    most = BATCHES[-1]
-    outputs = {tensor.name: np.empty((0, *tensor.shape), np.float32) for tensor in stage.outputs}
-
-    def run(inputs: Arrays) -> Arrays:
-        nonlocal outputs
-        total = len(inputs[stage.inputs[0].name])
-        if total > most and total != len(outputs[stage.outputs[0].name]):
-            outputs = {t.name: np.empty((total, *t.shape), np.float32) for t in stage.outputs}
-        for start in range(0, total, most):
-            count = min(most, total - start)
-            size = next(batch for batch in BATCHES if batch >= count)
-            with space.here():
-                if size not in ready:
-                    ready[size] = _capture(contexts, stage, space, size)
-                host = ready[size].host
-                for tensor in stage.inputs:
-                    host[tensor.name][:count] = inputs[tensor.name][start : start + count]
-                ready[size].launch()
-                space.wait()
-            if total <= most:
-                return {t.name: host[t.name][:count] for t in stage.outputs}
-            for tensor in stage.outputs:
-                outputs[tensor.name][start : start + count] = host[tensor.name][:count]
-        return outputs if total else {name: array[:0] for name, array in outputs.items()}
-
-    return run
-
-
-@dataclass(frozen=True)
-class Captured:
-    """A stage's work at one batch size: fill `host`, launch, wait, read `host`."""
-
-    host: Arrays
-    launch: Callable[[], None]
-    holds: tuple[Any, ...]  # what the graph works on lives as long as it
 
 
 def _capture(contexts: Contexts, stage: Stage, space: Memory, batch: int) -> Captured:

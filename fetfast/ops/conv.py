@@ -149,7 +149,7 @@ def prepare(
     from fetfast.kernels import conv as kernel
 
     if config is None:
-        config = configs.choose(shape_of(a, b, filter, y), configs.TABLE if table is None else table)
+        config = configs.choose(shape_of(a, b, filter), configs.TABLE if table is None else table)
     work = torch.empty(kernel.workspace(config, y, filter.transposed), dtype=torch.float32, device=y.device)
     first, second = nhwc(a.x), None if b is None else nhwc(b.x)
     b = b or a
@@ -178,22 +178,21 @@ def conv_reference(a: Part, b: Part | None, filter: Filter, slope: float = 1.0) 
     return torch.where(v > 0, v, v * slope)
 
 
-def shape_of(a: Part, b: Part | None, filter: Filter, y: Tensor) -> configs.Shape:
+def shape_of(a: Part, b: Part | None, filter: Filter) -> configs.Shape:
     """What the table of configurations is asked by."""
     import torch
 
     from fetfast.kernels import configs
 
     capability, multiprocessors = 90, 132  # in the interpreter: an H100's
-    if y.is_cuda:
-        properties = torch.cuda.get_device_properties(y.device)
+    if a.x.is_cuda:
+        properties = torch.cuda.get_device_properties(a.x.device)
         capability, multiprocessors = 10 * properties.major + properties.minor, properties.multi_processor_count
     Q, T, _, N = filter.weight.shape
+    B, HO, WO, _ = filter.output_shape(*a.shape[::2], a.shape[3])
     channels = tuple(part.shape[1] for part in (a, b) if part is not None)
-    return configs.Shape(
-        capability, multiprocessors, str(filter.weight.dtype).removeprefix("torch."), y.shape[0],
-        y.shape[1] * y.shape[2] // Q, channels, N, T, Q,
-    )  # fmt: skip
+    dtype = str(filter.weight.dtype).removeprefix("torch.")
+    return configs.Shape(capability, multiprocessors, dtype, B, HO * WO // Q, channels, N, T, Q)
 
 
 def nhwc(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fetfast.kernels.configs import Config, Shape, candidates, choose, rule
-from tolerance import assert_close
+from tolerance import DTYPES, assert_close
 
 from fetfast.errors import BadInput
 from fetfast.ops.conv import Affine, Filter, conv, conv_reference
@@ -39,7 +39,7 @@ def test_pack_keeps_every_weight(kind, device):
 
 
 @pytest.mark.parametrize("config", [DIRECT, JOINED], ids=["direct", "joined"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_against_reference(kind, dtype, config, device):
     """Odd sizes, odd channels, two sources, all that can happen on the way in and out."""

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tolerance import assert_close
+from tolerance import DTYPES, assert_close
 
 from fetfast.errors import BadInput
 from fetfast.ops.heatmap import (
@@ -12,7 +12,6 @@ from fetfast.ops.heatmap import (
     gaussians_reference,
 )
 
-DTYPES = [torch.float32, torch.float16]
 EDGES = torch.tensor([[0, 1], [1, 2], [2, 0], [3, 3], [4, 5], [5, 6]] * 4, dtype=torch.int32)
 
 

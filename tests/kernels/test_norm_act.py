@@ -1,12 +1,11 @@
 import pytest
 import torch
 from fetfast.kernels import norm_act as kernel
-from tolerance import assert_close
+from tolerance import DTYPES, assert_close
 
 from fetfast.errors import BadInput
 from fetfast.ops.norm_act import norm_act, norm_act_reference, statistics, statistics_reference
 
-DTYPES = [torch.float32, torch.float16]
 SIZES = [(1, 1, 1, 1), (2, 3, 1, 5), (1, 20, 7, 9), (2, 33, 16, 16), (0, 4, 8, 8)]
 
 

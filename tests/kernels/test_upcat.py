@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tolerance import assert_close
+from tolerance import DTYPES, assert_close
 
 from fetfast.errors import BadInput
 from fetfast.ops.norm_act import statistics
@@ -17,7 +17,7 @@ def part(shape, device, dtype=torch.float16, channels_last=True, up="none", norm
 
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("up", UP)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("H, W", [(1, 1), (3, 5), (8, 16)])
 def test_against_reference(H, W, dtype, up, channels_last, device):
     s = 1 if up == "none" else 2

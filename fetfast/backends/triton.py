@@ -1,0 +1,98 @@
+"""Our fused kernels, in CUDA graphs: PyTorch and Triton on an NVIDIA GPU of compute capability 8.0 and up.
+
+A stage's plain module runs through `fuse.Network`. For each batch size of BATCHES the whole of it, the inputs' way up
+and the outputs' way down with it, is one CUDA graph on static buffers: at run time there is no allocation, no Python
+per layer, and one wait at the end. Each runner has a stream of its own and captures thread-locally, so that engines in
+several threads do not disturb one another.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from fetfast.backends import tuned
+from fetfast.backends.batches import Captured, runner
+from fetfast.backends.eager import modules
+from fetfast.backends.gpu import TorchMemory, find
+from fetfast.errors import FetfastError, Unavailable
+from fetfast.plan import Plan
+from fetfast.spec import Stage
+
+if TYPE_CHECKING:
+    from fetfast.backends import Runner
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+def why_not(plan: Plan, device: str | None) -> str | None:
+    if device == "cpu":
+        return "the fused kernels run on NVIDIA GPUs, not on cpu; give device='cuda'"
+    try:
+        gpu = find(device)
+    except FetfastError as error:
+        return str(error)
+    if tuple(map(int, gpu.capability.split("."))) < (8, 0):
+        return f"{gpu.name} has compute capability {gpu.capability}, the fused kernels need 8.0; take another backend"
+    missing = [name for name in ("torch", "triton") if find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} missing; pip install 'fetfast[cuda]'"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "PyTorch sees no CUDA device; install a CUDA build of torch that fits the driver"
+    return None
+
+
+def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
+    """Each stage, captured at batch 1; other batch sizes when they first come. Raises BadPlan, Unavailable."""
+    import torch
+
+    from fetfast.backends.fuse import Network
+
+    gpu = find(device)
+    table = tuned.read(gpu.name)
+    runners = {}
+    for stage in plan.spec.stages:
+        space = TorchMemory(gpu.index)
+        with space.here(), torch.cuda.stream(space.own):
+            module = modules(plan, space.device)[stage.name]
+            network = Network(module, stage, table)
+            space.wait()
+        runners[stage.name] = runner(partial(_capture, network, stage, space), stage, space, BATCHES)
+    return runners
+
+
+def _capture(network: Any, stage: Stage, space: TorchMemory, batch: int) -> Captured:
+    import torch
+
+    try:
+        shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
+        host = {name: space.pinned(shape) for name, shape in shapes.items()}
+        given = {tensor.name: _image(shapes[tensor.name], space.device) for tensor in stage.inputs}
+
+        def work() -> None:
+            for name, tensor in given.items():
+                space.copy_in(tensor, host[name])
+            results = network(**given)
+            for tensor in stage.outputs:
+                space.copy_out(host[tensor.name], results[tensor.name])
+
+        with torch.cuda.stream(space.own):
+            work()  # compiles kernels and lays out weights, which a capture forbids
+            space.wait()
+        return Captured(host, space.capture(work), (network, given))
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise Unavailable(
+            f"no memory left on {space.device} for stage {stage.name} at batch {batch}; run smaller batches"
+        ) from error
+
+
+def _image(shape: tuple[int, ...], device: Any) -> Any:
+    """Zeros, channels-last if an image: a copy from the host then is the only change of layout."""
+    import torch
+
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    return torch.zeros(shape, device=device).to(memory_format=layout)

@@ -1,0 +1,126 @@
+"""Every family's networks, few layers and small maps, through the fused ops: equal to eager."""
+
+from copy import deepcopy
+from dataclasses import replace
+from unittest.mock import patch
+
+import pytest
+import torch
+from tolerance import ROUNDING, error
+from torch import nn
+
+from fetfast.backends.fuse import Network
+from fetfast.models import FAMILIES, family
+from fetfast.models.layers import cast
+from fetfast.spec import Stage, TensorSpec
+
+SIDE = 16
+SHORT = {  # arguments of a few layers; a size that is not named here has none
+    ("unet", "paper"): {"fuse": [16, 24], "unet": [16, 20, 24]},
+    ("unet", "small"): {"fuse": 16, "down": [16, 20], "up": [24, 16]},
+}
+
+
+def shrunk(tensor):
+    side = tensor.shape[-1] if len(tensor.shape) == 3 else 0
+    return replace(tensor, shape=tuple(SIDE if n == side else n for n in tensor.shape)) if side else tensor
+
+
+def stages():
+    for name in FAMILIES:
+        for size, spec in family(name).SPECS.items():
+            spec = replace(spec, args=SHORT.get((name, size), spec.args))
+            for stage in spec.stages:
+                inputs, outputs = (tuple(map(shrunk, tensors)) for tensors in (stage.inputs, stage.outputs))
+                short = replace(stage, inputs=inputs, outputs=outputs)
+                yield pytest.param(name, spec, short, id=f"{name}-{size}-{stage.name}")
+
+
+def random_inputs(stage, batch, device, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(batch)
+    return {t.name: torch.randn(batch, *t.shape, generator=generator, dtype=dtype).to(device) / 2 for t in stage.inputs}
+
+
+def scrambled(module):
+    """Weights as a trained network has them: no zeros, no ones."""
+    generator = torch.Generator().manual_seed(3)
+    for tensor in module.state_dict().values():
+        spread = tensor[0].numel() ** -0.5 if tensor.ndim > 1 else 0.3
+        tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread + (tensor.ndim == 1))
+    return module.eval()
+
+
+def assert_network(module, stage, precision, device):
+    """Ours at `precision` against the plain module in f64, by the rule for kernels."""
+    plain = cast(deepcopy(module), torch.float32 if stage.precise else precision).to(device)
+    exact = deepcopy(plain).double()
+    network = Network(plain, stage)
+    for batch in (1, 2):
+        inputs = random_inputs(stage, batch, device)
+        with torch.no_grad():
+            got, eager = network(**inputs), plain(**inputs)
+            wanted = in_f64(exact, inputs)
+        assert list(got) == [t.name for t in stage.outputs]
+        for tensor in stage.outputs:
+            assert got[tensor.name].dtype == torch.float32 and got[tensor.name].shape == (batch, *tensor.shape)
+            allowed = max(2 * error(eager[tensor.name], wanted[tensor.name]), 16 * ROUNDING[torch.float32])
+            assert error(got[tensor.name], wanted[tensor.name]) <= allowed, tensor.name
+
+
+def in_f64(module, inputs):
+    """`module` in f64, whatever casts to f32 it makes."""
+    with patch.object(torch.Tensor, "float", torch.Tensor.double):
+        return module(**{name: x.double() for name, x in inputs.items()})
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.float32], ids=["f16", "f32"])
+@pytest.mark.parametrize("name, spec, stage", list(stages()))
+def test_every_family(name, spec, stage, precision, device):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = scrambled(family(name).build(spec)[stage.name])
+    assert_network(module, stage, precision, device)
+
+
+class Anything(nn.Module):
+    """What the fused ops cannot do, between what they can."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, 1, 1)
+        self.grouped = nn.Conv2d(16, 16, 3, 1, 1, groups=4)
+        self.norm = nn.InstanceNorm2d(16)
+        self.batch_norm = nn.BatchNorm2d(16)
+        self.prelu = nn.PReLU(16)
+        self.unpadded = nn.Conv2d(16, 16, 3)
+        self.last = nn.Conv2d(48, 2, 1)
+        self.linear = nn.Linear(2, 3)
+
+    def forward(self, image):
+        x = self.norm(self.first(image)).relu()
+        skip = x
+        x = self.prelu(self.batch_norm(self.grouped(x)))
+        x = nn.functional.pad(self.unpadded(x), (1, 1, 1, 1), mode="reflect")
+        x = nn.functional.avg_pool2d(nn.functional.leaky_relu(self.norm(x) + skip, 0.1), 2)
+        x = nn.functional.interpolate(self.norm(x), scale_factor=2.0, mode="bilinear")
+        x = torch.cat((x.relu(), skip, self.norm(self.first(image))), 1)
+        x = self.last(x)
+        return {"code": self.linear(x.mean((2, 3))), "map": x}
+
+
+def test_what_cannot_be_fused_runs_as_it_is(device):
+    outputs = TensorSpec("code", (3,)), TensorSpec("map", (2, 8, 8))
+    stage = Stage("any", (TensorSpec("image", (3, 8, 8)),), outputs)
+    assert_network(scrambled(Anything()), stage, torch.float32, device)
+
+
+def test_a_unet_writes_no_image_that_is_only_read_by_convolutions(device, monkeypatch):
+    from fetfast.backends import fuse
+
+    spec = replace(family("unet").SPECS["paper"], args=SHORT["unet", "paper"])
+    stage = spec.stage("unet")
+    stage = replace(stage, inputs=tuple(map(shrunk, stage.inputs)), outputs=tuple(map(shrunk, stage.outputs)))
+    network = Network(cast(family("unet").build(spec)["unet"].eval(), torch.float16).to(device), stage)
+    monkeypatch.setattr(fuse, "upcat", lambda *parts: pytest.fail("an image was written"))
+    monkeypatch.setattr(fuse, "statistics", lambda *parts: pytest.fail("statistics were read off a written image"))
+    assert network(**random_inputs(stage, 1, device))["color"].isfinite().all()
