@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,8 @@ def build_seconds(plan: Any, runs: int) -> tuple[dict[str, float], str]:
             trt_build.build(library, plan, stage, target)
             times.append(time.perf_counter() - begin)
         seconds[stage.name] = statistics.median(times)
-    return seconds, f"{library.title}, {target}"
+    version = import_module(library.module).__version__
+    return seconds, f"{library.title} {version}, {target}"
 
 
 def load_marks(file: Path, runs: int) -> dict[str, float]:
@@ -141,7 +144,17 @@ def main() -> int:
     total = sum(loaded.values())
     print(f"build of the U-Net {built['unet']:.2f} s, bar {BUILD_BAR} s; cold load {total:.2f} s, bar {LOAD_BAR} s")
     if options.json:
-        figures = {"target": target, "cores": os.cpu_count(), "build_s": built, "load_s": loaded, "load_total_s": total}
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+        figures = {
+            "what": "U-Net-256 at paper size, fp16",
+            "target": target,
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+            "commit": commit,
+            "runs": options.runs,
+            "build_s": built,
+            "load_s": loaded,
+            "load_total_s": total,
+        }
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0 if built["unet"] <= BUILD_BAR and total <= LOAD_BAR else 1
 
