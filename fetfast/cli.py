@@ -33,8 +33,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FetfastError as error:
-            click.echo(f"fetfast: {' '.join(str(error).split())}", err=True)
-            ctx.exit(2)
+            message = str(error)
+        except BrokenPipeError:  # whoever read our output is gone: click ends quietly
+            raise
+        except OSError as error:  # a file or folder that the user named, or a full disk
+            message = f"{error.filename or 'the file'}: {error.strerror or error}"
+        click.echo(f"fetfast: {' '.join(message.split())}", err=True)
+        ctx.exit(2)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -58,7 +58,9 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["info", "none.plan"], "none.plan"),
         (["build", "nofamily", "--precision", "fp32", "-o", "p.plan"], "family"),
         (["build", "unet", "--precision", "fp32", "--weights", "blank.png", "-o", "p.plan"], "safetensors"),
+        (["build", "unet", "--precision", "fp32", "-o", "no/such/p.plan"], "No such file or directory"),
         (["bench", "--plan", "none.plan"], "none.plan"),
+        (["evaluate", "--targets", "none", "--drivers", "blank.png"], "no face"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(tmp_path, monkeypatch, arguments, words):
