@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fetfast import _native
 from fetfast.errors import BadInput
+from fetfast.ops import frame_gpu
 from fetfast.spec import MAX_SIDE
 
 if TYPE_CHECKING:
@@ -37,13 +38,16 @@ def crop(
     out: f32 [3, S, S] of any strides (a transposed view gives NHWC), or None for a new array. Must not overlap `flow`.
 
     n = ceil(frame pixels along a crop pixel's longer side), at most 8: a crop that shrinks is anti-aliased.
+    A frame that is a CUDA tensor is cropped there, and flow and out are such tensors: `frame_gpu`.
     Bytes that move: the crop's part of the frame once, 8 F^2 of flow, 12 S^2 written.
     Raises BadInput.
     """
-    check_frame("crop", frame)
     M = checked_matrix("crop", M)
     if not isinstance(size, int | np.integer) or not 1 <= size <= MAX_SIDE:
         raise BadInput(f"crop(): size is {size!r}, expected a whole number in 1 ... {MAX_SIDE}")
+    if frame_gpu.is_tensor(frame):
+        return frame_gpu.crop(frame, M, size, taps(M, size), flow, out)
+    check_frame("crop", frame)
     if flow is not None:
         check_field("crop", "flow", flow, 2)
     if out is None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fetfast import _native
 from fetfast.errors import BadInput
+from fetfast.ops import frame_gpu
 from fetfast.ops.crop import affine, check_field, check_frame, check_out, checked_matrix, sample_field
 
 if TYPE_CHECKING:
@@ -41,12 +42,15 @@ def paste(
     out: u8 [H, W, 3] of any strides, or None for a new array. Must not overlap the frame.
 
     Pixels outside of the crop are the frame's own, bit for bit; so are all pixels where flow and mask are zero.
+    A frame that is a CUDA tensor is changed there, and all but M are such tensors: `frame_gpu`.
     Bytes that move: 6 H W, and 4 S^2 for each channel of flow, mask and color.
     Raises BadInput.
     """
-    check_frame("paste", frame)
     M = checked_matrix("paste", M)
     to_crop = _inverse(M)
+    if frame_gpu.is_tensor(frame):
+        return frame_gpu.paste(frame, M, to_crop, FEATHER, flow, mask, color, out, _box(M, frame.shape))
+    check_frame("paste", frame)
     check_field("paste", "flow", flow, 2)
     if (mask is None) != (color is None):
         raise BadInput("paste(): got one of mask and color, expected both or neither")

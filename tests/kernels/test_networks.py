@@ -14,7 +14,7 @@ from fetfast.models import FAMILIES, family
 from fetfast.models.layers import cast
 from fetfast.spec import Stage, TensorSpec
 
-SIDE = 16
+SIDE = 8
 SHORT = {  # arguments of a few layers; a size that is not named here has none
     ("unet", "paper"): {"fuse": [16, 24], "unet": [16, 20, 24]},
     ("unet", "small"): {"fuse": 16, "down": [16, 20], "up": [24, 16]},

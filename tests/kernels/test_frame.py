@@ -1,0 +1,135 @@
+"""The CUDA form of crop and paste: compiled for every architecture; its arguments, through a host build of the same
+source; and on a GPU, the thing itself."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from fetfast.kernels import frame as kernel
+
+from fetfast.errors import BadInput
+from fetfast.ops import frame_gpu
+from fetfast.ops.crop import crop
+from fetfast.ops.paste import paste
+
+M = np.array([[31.0, -4.0, 9.5], [5.0, 29.0, -3.25]], np.float32)
+SHIM = """
+#define __global__
+#define __launch_bounds__(n)
+struct Index { int x, y; };
+static Index blockIdx, blockDim, threadIdx;
+#line 1 "frame.cu"
+%s
+extern "C" void at(int bx, int by, int dx, int dy, int tx, int ty) {
+  blockIdx = {bx, by}, blockDim = {dx, dy}, threadIdx = {tx, ty};
+}
+"""
+CTYPES = {"int32": ctypes.c_int, "int64": ctypes.c_longlong, "float32": ctypes.c_float}
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
+@pytest.mark.parametrize("capability", [80, 86, 89, 90, 100, 120])
+def test_compiles_without_spills(capability, tmp_path):
+    source = tmp_path / "frame.cu"
+    source.write_text(kernel.SOURCE)
+    run = subprocess.run(
+        ["nvcc", "-std=c++17", "-cubin", f"-arch=sm_{capability}", f"-I{frame_gpu.headers()}", "-Xptxas", "-v",
+         "-o", tmp_path / "frame.cubin", source],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", run.stderr) == [("0", "0")] * 2
+    assert all(int(n) <= 128 for n in re.findall(r"Used (\d+) registers", run.stderr))
+
+
+@pytest.fixture(scope="module")
+def host_kernels(tmp_path_factory):
+    """The kernels' own source as a host library, a call for each thread."""
+    folder = tmp_path_factory.mktemp("frame")
+    (folder / "frame.cpp").write_text(SHIM % kernel.SOURCE)
+    subprocess.run(
+        ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{frame_gpu.headers()}", "-o", folder / "frame.so",
+         folder / "frame.cpp"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    library = ctypes.CDLL(str(folder / "frame.so"))
+
+    def launch(name, headers, size, arguments, device):
+        function = getattr(library, name)
+        function.argtypes = [CTYPES[a.dtype.name] for a in arguments]
+        for by in range(-(-size[1] // kernel.BLOCK[1])):
+            for bx in range(-(-size[0] // kernel.BLOCK[0])):
+                for t in range(kernel.BLOCK[0] * kernel.BLOCK[1]):
+                    library.at(bx, by, *kernel.BLOCK, t % kernel.BLOCK[0], t // kernel.BLOCK[0])
+                    function(*(a.item() for a in arguments))
+
+    return launch
+
+
+@pytest.fixture
+def place(request, monkeypatch):
+    """Where the tensors are: a GPU if there is one, else the host build stands in for it."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    monkeypatch.setattr(kernel, "launch", request.getfixturevalue("host_kernels"))
+    monkeypatch.setattr(frame_gpu, "_check_frame", lambda op, frame: None)
+    return torch.device("cpu")
+
+
+def arrays(S=24):
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (37, 45, 3), np.uint8)
+    flow = rng.normal(0, 0.05, (2, S, S)).astype(np.float32)
+    return frame, flow, rng.random((1, S, S), np.float32), rng.random((3, S, S), np.float32) * 2 - 1
+
+
+@pytest.mark.parametrize("with_flow", [True, False])
+def test_crop_is_the_cpu_form(with_flow, place):
+    frame, flow, _, _ = arrays()
+    wanted = crop(frame, M, 20, flow if with_flow else None)
+    out = torch.full((20, 20, 4), 9.0, device=place)  # NHWC with a channel to spare, in one buffer
+    got = crop(torch.from_numpy(frame).to(place), M, 20, torch.from_numpy(flow).to(place) if with_flow else None,
+               out[..., :3].permute(2, 0, 1))  # fmt: skip
+    np.testing.assert_allclose(got.cpu().numpy(), wanted, atol=1e-4)
+    assert (out[..., 3] == 9).all()
+    turned = torch.from_numpy(np.ascontiguousarray(frame.transpose(1, 0, 2))).to(place).transpose(0, 1)
+    np.testing.assert_allclose(crop(turned, M, 8).cpu().numpy(), crop(frame, M, 8), atol=1e-4)
+
+
+@pytest.mark.parametrize("with_color", [True, False])
+def test_paste_is_the_cpu_form(with_color, place):
+    frame, flow, mask, color = arrays()
+    rest = (mask, color) if with_color else ()
+    got = paste(*(torch.from_numpy(a).to(place) if a is not M else M for a in (frame, M, flow, *rest)))
+    wanted = paste(frame, M, flow, *rest)
+    assert (wanted != frame).any() and got.dtype == torch.uint8
+    difference = np.abs(got.cpu().numpy().astype(int) - wanted)
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.01  # half-way values may round either way
+
+
+def test_paste_of_nothing_gives_the_frame_bit_for_bit(place):
+    frame, flow, mask, color = (torch.from_numpy(a).to(place) for a in arrays())
+    assert torch.equal(paste(frame, M, flow * 0, mask * 0, color), frame)
+    away = np.array([[30, 0, 500], [0, 30, 500]], np.float32)  # the crop is off the frame
+    assert torch.equal(paste(frame, away, flow, mask, color), frame)
+
+
+def test_bad_inputs_are_named(place):
+    frame, flow, mask, _ = (torch.from_numpy(a).to(place) for a in arrays())
+    with pytest.raises(BadInput, match=r"crop\(\): flow is float32 \[1, 24, 24\].*expected float32 \[2, F, F\]"):
+        crop(frame, M, 8, mask)
+    with pytest.raises(BadInput, match="expected both or neither"):
+        paste(frame, M, flow, mask)
+    with pytest.raises(BadInput, match="out shares the frame's memory"):
+        paste(frame, M, flow, out=frame)
+
+
+def test_a_tensor_on_the_cpu_is_refused():
+    frame, flow, _, _ = (torch.from_numpy(a) for a in arrays())
+    for call in (lambda: crop(frame, M, 8), lambda: paste(frame, M, flow)):
+        with pytest.raises(BadInput, match="is a tensor on cpu, expected one on cuda, or a NumPy array"):
+            call()
