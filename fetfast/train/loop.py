@@ -44,9 +44,9 @@ from fetfast.train.report import draw_curves, draw_sheet, write_log
 
 WARM_UP = 200  # steps
 EMA = 0.999
-HELD_OUT = 64  # pairs looked at while training; all of them at the end
+HELD_OUT = 48  # pairs looked at while training; all of them at the end
 SHEET = 8
-LOG_SECONDS = 60.0
+LOG_SECONDS = 120.0
 
 
 @dataclass
@@ -119,8 +119,9 @@ def train(
         if stage in (None, recipe.stage):
             advance(run, recipe, spec, pairs, file.parent, minutes=minutes, steps=steps or recipe.steps, seed=seed)
         modules[recipe.stage] = run.average
-        figures[recipe.stage] = measure(run.average, recipe, spec, pairs)
-        taken[recipe.stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1)}
+        if run.step:
+            figures[recipe.stage] = measure(run.average, recipe, spec, pairs)
+            taken[recipe.stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1)}
     save(output, modules, provenance=origin(pairs, seed) | {"trained": taken}, metrics=figures)
     return figures
 

@@ -138,8 +138,8 @@ FUSE = Recipe(
     "fuse", data.expressions, count=256, steps=4000, rate=5e-4, loss=fuse_loss, measure=fuse_figures, start=linear_start
 )
 UNET = Recipe(
-    "unet", data.pictures, count=16, steps=20_000, rate=1.5e-3, loss=picture_loss, measure=picture_figures,
-    sheet=picture_sheet, critic=losses.Critic, critic_after=0.6,
+    "unet", data.pictures, count=16, steps=20_000, rate=2e-3, loss=picture_loss, measure=picture_figures,
+    sheet=picture_sheet, critic=losses.Critic, critic_after=0.75,
 )  # fmt: skip
 
 RECIPES: dict[tuple[str, str], tuple[Recipe, ...]] = {  # family, size row
