@@ -65,14 +65,23 @@ def small(S: int = 128) -> Spec:
     )
 
 
-SPECS = {"paper": paper(), "small": small()}
+def rgb(S: int = 128) -> Spec:
+    """The baseline that `small` is measured against: pix2pix's plain RGB head, as deep as S allows, on the same points.
+    S: 128."""
+    pix2pix = Stage("unet", _images(S, target=3, driven_map=1), _images(S, flow=2, mask=1, color=3))
+    widths = [32, 64, 128, 192, 256, 256, 256]
+    return replace(paper(S), size="rgb", stages=(flow.FUSE, pix2pix), args={"fuse": 64, "unet": widths})
+
+
+SPECS = {"paper": paper(), "small": small(), "rgb": rgb()}
 
 
 def build(spec: Spec) -> dict[str, nn.Module]:
     """Stage name -> its network, with random weights."""
     if spec.size == "paper":
         return {"fuse": MapFuse(spec.args["fuse"]), "unet": Pix2Pix(spec.args["unet"])}
-    return {"fuse": PointFuse(spec.args["fuse"]), "unet": WarpUNet(spec.args["down"], spec.args["up"])}
+    unet = Pix2Pix(spec.args["unet"]) if spec.size == "rgb" else WarpUNet(spec.args["down"], spec.args["up"])
+    return {"fuse": PointFuse(spec.args["fuse"]), "unet": unet}
 
 
 class PointFuse(flow.Fuse):

@@ -144,4 +144,5 @@ UNET = Recipe(
 
 RECIPES: dict[tuple[str, str], tuple[Recipe, ...]] = {  # family, size row
     ("unet", "small"): (FUSE, UNET),
+    ("unet", "rgb"): (FUSE, UNET),
 }
