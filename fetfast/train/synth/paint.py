@@ -125,7 +125,7 @@ def mix(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def iris(direction: np.ndarray, color: np.ndarray, seed: int) -> np.ndarray:
     """Eyeball colours [P, 3] for unit directions [P, 3] from the ball's centre, +z through the pupil."""
-    angle = np.degrees(np.arccos(np.clip(direction[:, 2], -1, 1)))
+    angle = np.degrees(np.arccos(np.clip(np.abs(direction[:, 2]), -1, 1)))  # the back shows through the open pupil
     turn = np.arctan2(direction[:, 1], direction[:, 0])
     ring = np.stack([np.cos(turn) * 9, np.sin(turn) * 9, angle * 0.12], 1)
     fibres = 1 + 0.35 * fractal(ring, seed, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -123,7 +124,8 @@ def render(
     vertices, triangles, parts, chart, field = assemble(kit, charts, shape, look)
     placed = big.place(vertices)
     scene = draw(big, placed, triangles, parts, chart, field, 2 * size)
-    color = shade(kit, scene, look, shadow(placed, triangles, scene, look))
+    lit = shadow(placed, triangles, scene, look)
+    color = shade(kit, scene, look, lit, eyeballs(kit, placed[: len(shape)])[0])
     color = lashes(kit, color, big.project(placed), scene.near)
     return to_srgb(halve(color.astype(np.float32)))
 
@@ -154,10 +156,10 @@ def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, look: Look):
         add(v, t, HAIR, charts.stacked()[under], field[under])
     if look.style == "long":
         v, t = curtain(shape, 9.0 + look.seed % 7, look.seed)
-        add(v, t, HAIR, np.concatenate([v, np.zeros((len(v), 3))], 1), np.full(len(v), 3.0))
+        add(v, t, HAIR, bare(v), np.full(len(v), 3.0))
     if look.glasses:
         v, t = glasses(kit, shape, look.glasses, 1.0)
-        add(v, t, RIM, np.concatenate([v, np.zeros((len(v), 3))], 1), np.full(len(v), -9.0))
+        add(v, t, RIM, bare(v), np.full(len(v), -9.0))
     return (
         np.concatenate(vertices).astype(np.float32),
         np.concatenate(triangles).astype(np.int32),
@@ -165,6 +167,11 @@ def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, look: Look):
         np.concatenate(chart),
         np.concatenate(fields),
     )
+
+
+def bare(vertices: np.ndarray) -> np.ndarray:
+    """Charts [V, 6] of what has neither lips nor brows."""
+    return np.concatenate([vertices, np.full((len(vertices), 3), (-9, 9, 9))], 1)
 
 
 def draw(pose, placed, triangles, parts, chart, field, size) -> Scene:
@@ -220,9 +227,9 @@ def occlusion(scene: Scene) -> np.ndarray:
     return np.where(inside, np.clip(lost, 0, 0.75), 0)
 
 
-def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray) -> np.ndarray:
-    """Linear colours f32 [H, W, 3] of everything but the lashes."""
-    ao = gaussian_filter(1 - occlusion(scene), 0.8)
+def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray, balls: np.ndarray) -> np.ndarray:
+    """Linear colours f32 [H, W, 3] of everything but the lashes. balls [2, 3]: the eyeballs' centres at the camera."""
+    ao = np.asarray(gaussian_filter(1 - occlusion(scene), 0.8))
     out = backdrop(look, len(scene.seen))
     names = {n: i for i, n in enumerate(kit.part_names)} | {"hair": HAIR, "rim": RIM}
     centers, _ = eyeballs(kit, kit.neutral)
@@ -232,15 +239,18 @@ def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray) -> np.ndarray
             continue
         a = scene.attributes[where]
         position, normal, placed = a[:, :3], unit(a[:, 6:9]), a[:, 9:12]
-        wrap, gloss, sharp = np.array([0.12, 0.12, 0.12]), 0.0, 30.0
+        wrap = np.full(3, 0.12)
+        gloss: Any = 0.0
+        sharp = 30.0
         dim = ao[where]
         if name in ("Face", "BackHead"):
             albedo, gloss, sharp = skin(a, look)
             wrap = np.array([0.35, 0.2, 0.14])
         elif name.startswith("Iris"):
-            away = unit(position - centers[0 if name == "IrisLeft" else 1])
-            albedo = iris(away, look.eyes, look.seed)
-            lid = step(0.55, -0.1, unit(a[:, 6:9])[:, 1] + 0.25)
+            side = 0 if name == "IrisLeft" else 1
+            albedo = iris(unit(position - centers[side]), look.eyes, look.seed)
+            normal = unit(placed - balls[side])  # a smooth ball: the mesh is dented where the pupil is
+            lid = step(0.55, -0.1, normal[:, 1] + 0.25)
             dim = (0.45 + 0.55 * lid) * np.maximum(dim, 0.7)
             wrap, gloss, sharp = np.full(3, 0.5), 0.9, 220.0
         elif name == "Teeth":
@@ -255,7 +265,8 @@ def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray) -> np.ndarray
             depth = step(5.0, 11.0, position[:, 2]) ** 2
             albedo = np.array([0.30, 0.08, 0.07]) * (0.04 + 0.5 * depth)[:, None]
         elif name == "hair":
-            albedo, gloss, sharp = strands(a, look), 0.10, 12.0
+            scalp_color, _, _ = skin(a, look)
+            albedo, gloss, sharp = mix(scalp_color, strands(a, look), roots(a, look)), 0.10, 12.0
             wrap = np.full(3, 0.3)
         else:
             albedo, gloss, sharp = np.full((len(a), 3), 0.02), 0.5, 60.0
@@ -293,7 +304,7 @@ def skin(a: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray, float]:
     # Blood: cheeks, nose tip, chin and ears are redder, the forehead yellower.
     cheek = np.exp(-(((np.abs(x) - 5.0) / 2.0) ** 2) - ((y + 0.3) / 2.0) ** 2) * (z > 3)
     nose = np.exp(-((x / 1.2) ** 2) - ((y + 0.2) / 1.3) ** 2) * (z > 10)
-    ear = step(4.5, 2.5, z) * step(6.0, 7.5, np.abs(x)) * 0.6
+    ear = step(4.5, 2.5, z) * step(6.0, 7.5, np.abs(x)) * step(-5.0, -3.0, y) * 0.6
     red = np.clip(0.55 * cheek + 0.45 * nose + ear, 0, 1)
     albedo = albedo * mix(np.ones(3), np.array([1.04, 0.80, 0.80]), red)
     if look.freckles:
@@ -309,22 +320,31 @@ def skin(a: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray, float]:
         albedo = mix(albedo, look.hair * 0.8 + look.skin * 0.18, beard * look.stubble * 0.8)
     lines = 1 + 0.10 * noise(np.stack([x * 7, y * 1.2, z * 0], 1).astype(np.float32), look.seed + 4)
     albedo = mix(albedo, look.lips * lines[:, None], step(-0.07, 0.10, lip))
-    hairs = noise(np.stack([along * 46 - across * 2.5, across * 1.6, z * 0], 1).astype(np.float32), look.seed + 6)
+    hairs = noise(
+        np.stack([along * 30 - across * 4.0, across * 1.2 + along * 3, z * 0], 1).astype(np.float32), look.seed + 6
+    )
     thick = (
         step(1.15, 0.55, np.abs(across) * (0.85 + 0.3 * step(0.6, 1.0, along)))
-        * step(-0.04, 0.06, along)
+        * step(-0.08, 0.14, along)
         * step(1.08, 0.85, along)
     )
-    brow = np.clip(thick * (0.8 + 0.5 * hairs), 0, 1) * min(look.brow, 1)
+    brow = np.clip(thick * (0.85 + 0.35 * hairs), 0, 1) * min(look.brow, 1)
     albedo = mix(albedo, look.hair * 0.8 + look.skin * 0.05, 0.88 * brow)
     if look.style != "bald":
         albedo = mix(
             albedo, look.hair * 0.6, step(-0.15, 0.5, field + 0.2 * noise(position * np.float32(5), look.seed))
         )
-    shirt = step(-13.4, -13.7, y + 0.06 * x * x - 0.15 * (z - 2))
+    shirt = step(-13.2, -13.4, y - 0.10 * x * x)
     albedo = mix(albedo, look.cloth, shirt)
     gloss = (0.33 + 0.3 * step(0, 0.15, lip) + 0.15 * nose) * (1 - brow) * (1 - shirt)
     return albedo, gloss, 18.0
+
+
+def roots(a: np.ndarray, look: Look) -> np.ndarray:
+    """How much hair covers the skin near the hairline, f32 [P] 0 ... 1."""
+    x, y, z = a[:, :3].T
+    tuft = noise(np.stack([np.arctan2(x, z + 3) * 60, y * 0.3, z * 0], 1).astype(np.float32), look.seed + 8)
+    return step(-0.5, 0.45, a[:, 12] + 0.45 * tuft)
 
 
 def strands(a: np.ndarray, look: Look) -> np.ndarray:

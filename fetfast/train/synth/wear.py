@@ -26,7 +26,7 @@ def hair_field(kit: Facekit, recede: float) -> np.ndarray:
 
 def scalp(kit: Facekit, shape: np.ndarray, field: np.ndarray, thickness: float, seed: int):
     """A shell over the hairy part of the head: vertices [V, 3], triangles [T, 3], ids of the vertices under it [V]."""
-    triangles = kit.triangles[(field[kit.triangles] > -0.3).all(1)]
+    triangles = kit.triangles[(field[kit.triangles] > -1.2).any(1)]
     under, triangles = np.unique(triangles, return_inverse=True)
     triangles = triangles.reshape(-1, 3).astype(np.int32)
     normals = vertex_normals(shape, kit.triangles)[under]
@@ -41,24 +41,26 @@ def curtain(shape: np.ndarray, length: float, seed: int):
     low = -length
     y = 11.5 + (low - 11.5) * down
     width = shape[:, 0].max()
-    cap = np.sqrt(np.clip(1 - np.clip((y - 4.5) / 9.2, 0, 1) ** 2, 0.02, 1))
-    opening = 1.12 - 0.25 * step(0.35, 0.6, down) + 0.5 * (1 - cap)
+    cap = np.sqrt(np.clip(1 - np.clip((y - 1.0) / 13.0, 0, 1) ** 2, 0.02, 1))
+    opening = 1.15 - 0.3 * step(0.4, 0.7, down) + 0.25 * (1 - cap)
     angle = opening + (2 * np.pi - 2 * opening) * around
-    bulge = 1 + 0.10 * step(0.3, 0.7, down) - 0.12 * step(0.75, 1, down)
+    bulge = 1 + 0.08 * step(0.4, 0.75, down) - 0.12 * step(0.75, 1, down)
     grid = np.stack([angle * 6, down * 2.5, np.zeros_like(down)], -1).reshape(-1, 3).astype(np.float32)
     bulge = bulge * (1 + 0.035 * fractal(grid, seed, 2).reshape(down.shape))
-    x = np.sin(angle) * (width + 0.9) * cap * bulge
-    z = -0.6 + np.cos(angle) * 11.4 * cap * bulge
+    x = np.sin(angle) * (width + 0.5) * cap * bulge
+    z = -0.6 + np.cos(angle) * 11.2 * cap * bulge
     vertices = np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32)
-    return vertices, grid_triangles(40, 90)
+    outside = grid_triangles(40, 90)
+    inside = outside[:, ::-1] + len(vertices)  # vertices of its own: each side has its own normals
+    return np.concatenate([vertices, vertices]), np.concatenate([outside, inside])
 
 
 def grid_triangles(rows: int, columns: int) -> np.ndarray:
-    """Both sides of a rows x columns grid of vertices."""
+    """The triangles of a rows x columns grid of vertices."""
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    front = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
-    return np.concatenate([front, front[:, ::-1]]).astype(np.int32)
+    halves = [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
+    return np.concatenate(halves).astype(np.int32)
 
 
 def tube(path: np.ndarray, radius: float, closed: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +91,7 @@ def glasses(kit: Facekit, shape: np.ndarray, roundness: float, size: float):
         z = bridge[2] + 0.75 - 0.035 * (x - side * 1.0) ** 2
         wires.append((np.stack([x, y, z], 1), 0.13, True))
         hinge = np.array([center[0] + side * (0.15 + size * 2.5), center[1] + 0.3, bridge[2] - 0.35])
-        ear = np.array([side * (shape[:, 0].max() * 0.86), center[1] + 0.2, 1.5])
+        ear = np.array([side * (shape[:, 0].max() * 0.72), center[1] + 0.2, 2.5])
         wires.append((np.linspace(hinge, ear, 12), 0.11, False))
     inner = [centers[0][0] + 0.15 - size * 2.5, centers[1][0] - 0.15 + size * 2.5]
     x = np.linspace(inner[0], inner[1], 12)
