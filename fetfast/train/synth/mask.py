@@ -23,7 +23,8 @@ class Mask:
     neutral f32 [N, 3] cm, expressions f32 [53, N, 3], identities f32 [40, N, 3], triangles i32 [T, 3], kind u8 [N] and
     triangle_kind u8 [T]: FACE ...; landmarks i32 [468] vertex of each landmark; spread f32 [N, 468]: residuals of the
     landmarks -> of the vertices; balls: the eyeballs' vertices (left, right); centers f32 [2, 3] and irises
-    f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold.
+    f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
+    lips f32 [N] 0 ... 1: of the lips, the side that faces the teeth.
     """
 
     neutral: np.ndarray
@@ -38,6 +39,7 @@ class Mask:
     centers: np.ndarray
     irises: np.ndarray
     lids: np.ndarray
+    lips: np.ndarray
 
     @classmethod
     def of(cls, kit: Facekit) -> Mask:
@@ -72,16 +74,30 @@ class Mask:
             balls=(balls[0], balls[1]),
             centers=np.stack([eyeball(kit, side)[0] for side in ("Left", "Right")]),
             irises=np.stack([iris(kit, side) for side in ("Left", "Right")]),
+            lips=inner_lips(kit)[used],
             lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
         )
+
+
+def opened(kit: Facekit) -> np.ndarray:
+    """The neutral head with mouth and eyes wide open, f32 [all vertices, 3]."""
+    expression = np.zeros(len(kit.expression_names), np.float32)
+    expression[kit.index("jawOpen")], expression[kit.index("eyeWide")] = 0.7, 1.0
+    return kit.express(kit.neutral, expression)
+
+
+def inner_lips(kit: Facekit) -> np.ndarray:
+    """f32 [all vertices]: 0 outside of the landmarks round the mouth's opening, 1 from 1.5 mm inside of them on."""
+    flat = opened(kit)[:, :2]
+    ring = flat[kit.landmark_vertices[list(CHAINS["lips"][1][:-1])]]
+    inside = np.clip(signed_distance(flat, ring) / 0.15, 0, 1)
+    return (inside * (kit.parts("Face") & (kit.neutral[:, 2] > 7))).astype(np.float32)
 
 
 def spread(kit: Facekit, used: np.ndarray, kind: np.ndarray) -> np.ndarray:
     """f32 [N, 468]: Gaussian weights, as wide as the landmarks stand apart, that take residuals at the landmarks to the
     skin. Distances are those of a face with mouth and eyes wide open, so that lips and lids do not mix."""
-    opened = np.zeros(len(kit.expression_names), np.float32)
-    opened[kit.index("jawOpen")], opened[kit.index("eyeWide")] = 0.7, 1.0
-    shape = kit.express(kit.neutral, opened)
+    shape = opened(kit)
     points, at = shape[used], shape[kit.landmark_vertices[:SKIN]]
     sigma = np.maximum(np.array(SPACING[:SKIN]) * CROP / 1000, 0.25)
     weight = np.exp(-((points[:, None] - at[None]) ** 2).sum(2) / (2 * sigma**2))
