@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +246,7 @@ def save(path: str | os.PathLike[str], frame: Frame, mark: bool = True) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             Image.fromarray(frame).save(stream, format, **options)
-        Path(aside).chmod(0o666 & ~_umask())
-        Path(aside).replace(file)
+        publish(Path(aside), file)
     except BaseException as error:
         Path(aside).unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -255,11 +254,17 @@ def save(path: str | os.PathLike[str], frame: Frame, mark: bool = True) -> None:
         raise
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Raises BadInput where `save` could not write `path`; called before long work starts."""
+def publish(aside: Path, file: Path) -> None:
+    """Gives a file that was written aside, in the same folder, its name and the usual permissions."""
+    aside.chmod(0o666 & ~_umask())
+    aside.replace(file)
+
+
+def check_output(path: str | os.PathLike[str], endings: Collection[str] = tuple(FORMATS)) -> None:
+    """Raises BadInput where `path` could not be written; called before long work starts."""
     file = Path(path)
-    if file.suffix.lower() not in FORMATS:
-        raise BadInput(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
+    if file.suffix.lower() not in endings:
+        raise BadInput(f"{path}: expected a name that ends in {', '.join(endings)}")
     if file.is_dir():
         raise BadInput(f"{path} is a folder, expected a file name")
     if not file.parent.is_dir():

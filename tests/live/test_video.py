@@ -1,0 +1,225 @@
+"""Video in and out: times, rotation, colours and sound survive, and what is written can always be played."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fetfast.errors import BadInput
+from fetfast.live.video import Reader, Writer, is_marked, is_video
+
+av = pytest.importorskip("av")
+
+QUARTERS = np.zeros((64, 96, 3), np.uint8)  # red, green / blue, grey
+QUARTERS[:32, :48], QUARTERS[:32, 48:], QUARTERS[32:, :48] = (200, 30, 30), (30, 180, 30), (30, 30, 190)
+QUARTERS[32:, 48:] = 128
+
+
+def write(path, times, sound=None, picture=QUARTERS, **options):
+    with Writer(path, sound=sound, **options) as writer:
+        for time in times:
+            writer.write(Fraction(time), picture)
+    return path
+
+
+def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, **context):
+    """A file not written by us: any codec, colour tags and sound."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=rate)
+        video.width, video.height, video.pix_fmt = 96, 64, pix_fmt
+        for name, value in context.items():
+            setattr(video.codec_context, name, value)
+        if sound:
+            audio = out.add_stream(sound, rate=48000, layout="mono")
+        for i in range(frames):
+            picture = av.VideoFrame.from_ndarray(QUARTERS, format="rgb24")
+            full, matrix = context.get("color_range", 1), context.get("colorspace", 5)
+            picture = picture.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=full)
+            picture.color_range, picture.colorspace, picture.pts = full, matrix, i
+            out.mux(video.encode(picture))
+        out.mux(video.encode(None))
+        if sound:
+            tone = (8000 * np.sin(np.arange(48000 * frames // rate) / 20)).astype(np.int16)
+            heard = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            heard.sample_rate, heard.pts = 48000, 0
+            out.mux(audio.encode(heard))
+            out.mux(audio.encode(None))
+    return path
+
+
+def sound(path):
+    """Codec, start and length in seconds of a file's sound."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        heard = [frame for frame in container.decode(stream)]
+        start, end = heard[0].time, heard[-1].time + heard[-1].samples / heard[-1].sample_rate
+        return stream.codec_context.name, start, end - start
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_uneven_times_survive(tmp_path, ending):
+    times = [Fraction(n, 1000) for n in (0, 40, 73, 140, 141, 400, 1033)]
+    path = write(tmp_path / f"v.{ending}", times, time_base=Fraction(1, 1000))
+    with Reader(path) as reader:
+        read = list(reader)
+    assert [time for time, _ in read] == times and reader.trouble is None
+    assert np.abs(read[-1][1].astype(int) - QUARTERS)[8:24, 8:40].max() <= 6
+    assert is_marked(path) and is_video(path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing is left aside"
+
+
+@pytest.mark.parametrize("matrix", [1, 5])
+@pytest.mark.parametrize("range_", [1, 2])
+def test_matrix_and_range_are_obeyed(tmp_path, matrix, range_):
+    """Each of the four ways to store a colour gives the same colour: a wrong matrix or range is off by 15 and more."""
+    path = raw(tmp_path / "v.mp4", "libx264", colorspace=matrix, color_range=range_, options={"crf": "5"})
+    with Reader(path) as reader:
+        _, frame = next(iter(reader))
+    difference = np.abs(frame.astype(int) - QUARTERS)
+    assert max(difference[y : y + 16, x : x + 24].max() for y in (8, 40) for x in (12, 60)) <= 5
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
+def test_rotation_is_applied(tmp_path, matrix, turns):
+    """A phone's upright clip: the matrix of the track's header says how to turn what is stored."""
+    path = raw(tmp_path / "v.mp4")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
+    a, b, c, d = (n * 65536 for n in matrix)
+    content[place : place + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    path.write_bytes(content)
+    with Reader(path) as reader:
+        _, frame = next(iter(reader))
+    expected = np.rot90(QUARTERS, turns)
+    assert frame.shape == expected.shape
+    assert np.abs(frame.astype(int) - expected)[8:24, 8:24].max() <= 12
+
+
+@pytest.mark.parametrize(
+    ("codec", "ending", "kept"), [("aac", "mp4", True), ("mp3", "mkv", True), ("pcm_s16le", "avi", False)]
+)
+def test_sound_comes_along(tmp_path, codec, ending, kept):
+    """Copied where MP4 can hold it, encoded as AAC elsewhere; from the same moment on, as long to within a frame."""
+    source = raw(tmp_path / f"s.{ending}", frames=25, sound=codec)
+    with Reader(source) as reader, Writer(tmp_path / "v.mp4", reader.rate, reader.time_base, sound=source) as writer:
+        for time, frame in reader:
+            writer.write(time, frame)
+    before, after = sound(source), sound(tmp_path / "v.mp4")
+    assert (after[0] == before[0]) if kept else (after[0] == "aac")
+    assert abs(after[1] - before[1]) < 0.04 and abs(after[2] - before[2]) < 0.04
+
+
+def test_sound_stops_where_the_pictures_were_interrupted(tmp_path):
+    source = raw(tmp_path / "s.mp4", frames=50, sound="aac")
+    writer = Writer(tmp_path / "v.mp4", Fraction(25), sound=source)
+    for i in range(10):
+        writer.write(Fraction(i, 25), QUARTERS)
+    writer.close(whole=False)
+    assert abs(sound(tmp_path / "v.mp4")[2] - 0.4) < 0.1
+
+
+def test_odd_sizes_lose_a_line_and_others_are_refused(tmp_path):
+    with Writer(tmp_path / "v.mp4") as writer:
+        writer.write(Fraction(0), QUARTERS[:63, :95])
+        with pytest.raises(BadInput, match="as the first"):
+            writer.write(Fraction(1), QUARTERS[:32])
+    with Reader(tmp_path / "v.mp4") as reader:
+        assert [frame.shape for _, frame in reader] == [(62, 94, 3)]
+
+
+def test_without_frames_no_file_remains(tmp_path):
+    Writer(tmp_path / "v.mp4").close()
+    writer = Writer(tmp_path / "w.mp4")
+    writer.write(Fraction(0), QUARTERS)
+    writer.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_writer_leaves_a_playable_file(tmp_path):
+    """No farewell at all: what is on the disk by then can be played."""
+    code = f"""
+import os, numpy as np
+from fractions import Fraction
+from fetfast.live.video import Writer
+writer = Writer({str(tmp_path / "v.mp4")!r})
+noise = np.random.default_rng(0)
+for i in range(200):
+    writer.write(Fraction(i, 25), noise.integers(0, 255, (64, 96, 3), np.uint8))
+os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60)
+    (aside,) = tmp_path.iterdir()
+    with Reader(aside) as reader:
+        assert 100 <= len(list(reader)) <= 200
+
+
+def test_a_full_disk_leaves_a_playable_file(tmp_path):
+    """The limit on a file's size stands for the disk's end: the same error on the same call."""
+    code = f"""
+import resource, numpy as np
+from fractions import Fraction
+from fetfast.live.video import Writer
+writer = Writer({str(tmp_path / "v.mp4")!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+noise = np.random.default_rng(0)
+try:
+    for i in range(400):
+        writer.write(Fraction(i, 25), noise.integers(0, 255, (64, 96, 3), np.uint8))
+except OSError as error:
+    print("full", i)
+try:
+    writer.close(whole=False)
+except OSError as error:
+    print("full")
+"""
+    run = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    assert run.stdout.startswith("full"), run.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+    with Reader(tmp_path / "v.mp4") as reader:
+        assert len(list(reader)) >= 25
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
+def test_what_is_no_video_is_said(tmp_path, content):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"v\.mp4 cannot be opened"):
+        Reader(path)
+    with pytest.raises(BadInput, match="no such file"):
+        Reader(tmp_path / "none.mp4")
+
+
+def test_a_file_without_frames_and_with_one(tmp_path):
+    none, one = raw(tmp_path / "none.mkv", frames=0), raw(tmp_path / "one.mkv", frames=1)
+    with pytest.raises(BadInput, match=r"none\.mkv"), Reader(none) as reader:
+        list(reader)
+    with Reader(one) as reader:
+        assert len(list(reader)) == 1 and reader.trouble is None
+
+
+def test_a_cut_off_file_gives_what_it_has(tmp_path):
+    path = write(tmp_path / "v.mkv", [Fraction(i, 25) for i in range(100)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with Reader(path) as reader:
+        seen = len(list(reader))
+    assert 20 < seen < 100 and reader.trouble and "cut off" in reader.trouble
+
+
+def test_damage_in_the_middle_is_passed_over(tmp_path):
+    path = raw(tmp_path / "v.avi", "mjpeg", frames=40, pix_fmt="yuvj420p")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(content)
+    with Reader(path) as reader:
+        assert len(list(reader)) >= 20
+
+
+def test_pictures_are_no_videos(tmp_path, data):
+    assert not is_video(data / "portraits" / "001.jpg") and is_video(data / "clips" / "single_face.mp4")
+    assert not is_video(tmp_path / "missing.mp4")
+    with pytest.raises(BadInput, match="ends in"):
+        Writer(tmp_path / "v.gif")
