@@ -4,16 +4,19 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <vector>
+
 #include "contours.h"
-#include "crop.h"
 #include "parallel.h"
-#include "paste.h"
+#include "rows.h"
 
 namespace py = pybind11;
 using namespace fetfast;
 
 using Bytes = py::array_t<unsigned char, 0>;
 using Floats = py::array_t<float, 0>;
+
+constexpr int GRAIN = 8;  // rows that a thread takes at a time
 
 static Frame frame_of(const Bytes& a) {
   auto view = a.unchecked<3>();
@@ -39,7 +42,7 @@ static void crop(const Bytes& frame, const Floats& M, int taps, const std::optio
     op.flow_size = int(flow->shape(1));
   }
   py::gil_scoped_release release;
-  for_each_pixel(op, 0, op.size, 0, op.size);
+  Pool::instance().run(op.size, GRAIN, [&](int begin, int end) { crop_rows(op, begin, end); });
 }
 
 // Columns x0 ... x1 of rows y0 ... y1 of `frame` hold the crop; `out` holds a copy of the frame there already.
@@ -54,7 +57,15 @@ static void paste(const Bytes& frame, const Floats& M, const Floats& to_crop, fl
     op.color = field_of(*color);
   }
   py::gil_scoped_release release;
-  for_each_pixel(op, x0, x1, y0, y1);
+  thread_local std::vector<Change> cells;  // kept: a stream allocates once
+  cells.resize(size_t(op.size) * op.size);
+  Change* to_cells = cells.data();
+  Pool::instance().run(op.size, GRAIN, [&](int begin, int end) {
+    for (int y = begin; y < end; y++)
+      for (int x = 0; x < op.size; x++) to_cells[y * op.size + x] = op.cell(y, x);
+  });
+  Pool::instance().run(y1 - y0, GRAIN,
+                       [&](int begin, int end) { paste_rows(op, to_cells, x0, x1, y0 + begin, y0 + end); });
 }
 
 // Every index in `edges` is below K.

@@ -1,4 +1,4 @@
-// The CPU loop: rows in chunks, over a pool of threads that sleep between calls.
+// Rows in chunks, over a pool of threads that sleep between calls.
 //
 // The caller works too and waits only for threads that have taken a chunk. So a second caller, who finds the pool busy,
 // and a forked child, whose threads are gone, do all of the work themselves: slower, and the same result.
@@ -85,14 +85,5 @@ class Pool {
   int count_ = 0, grain_ = 1, seats_ = 0, busy_ = 0;
   std::atomic<int> next_{0};
 };
-
-// Runs op(column, row) for columns x0 ... x1 of rows y0 ... y1.
-template <class Op>
-void for_each_pixel(const Op& op, int x0, int x1, int y0, int y1) {
-  Pool::instance().run(y1 - y0, 8, [&](int begin, int end) {
-    for (int row = y0 + begin; row < y0 + end; row++)
-      for (int column = x0; column < x1; column++) op(column, row);
-  });
-}
 
 }  // namespace fetfast

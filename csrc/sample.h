@@ -65,37 +65,36 @@ FETFAST_HD float clamp(float v, float low, float high) {
   return v < high ? v : high;
 }
 
-FETFAST_HD float or_zero(float v) { return v == v ? v : 0.0f; }
-
 template <class T>
 FETFAST_HD T lerp(T a, T b, float t) {
   return a + t * (b - a);
 }
 
-// One coordinate of a bilinear sample: between pixel `low` and pixel `high`, at `t`. Outside of 0 ... n the border
-// pixel is repeated.
-struct Between {
+// The coordinate x in 0 ... n as one of pixels, where pixel i has its centre at i; outside, the border repeats.
+FETFAST_HD float inside(float x, int n) { return clamp(x - 0.5f, 0.0f, float(n - 1)); }
+
+// Two neighbours of such a coordinate: it lies at t between them.
+struct Two {
   int low, high;
   float t;
-  FETFAST_HD Between(float x, int n) {
-    x = clamp(x - 0.5f, 0.0f, float(n - 1));
+  FETFAST_HD Two(float x, int n) {
     low = int(x);
     high = low + (low < n - 1);
     t = x - float(low);
   }
 };
 
-// One coordinate of a Catmull-Rom sample: four pixels, borders repeated. At a pixel's centre its weight is exactly 1.
-struct Around {
+// Four neighbours, and their Catmull-Rom weights; at a pixel's centre its weight is exactly 1.
+struct Four {
   int at[4];
   float weight[4];
-  FETFAST_HD Around(float x, int n) {
-    Between b(x, n);
-    float t = b.t;
-    at[0] = b.low - (b.low > 0);
-    at[1] = b.low;
-    at[2] = b.high;
-    at[3] = b.high + (b.high < n - 1);
+  FETFAST_HD Four(float x, int n) {
+    Two two(x, n);
+    float t = two.t;
+    at[0] = two.low - (two.low > 0);
+    at[1] = two.low;
+    at[2] = two.high;
+    at[3] = two.high + (two.high < n - 1);
     weight[0] = t * (-0.5f + t * (1.0f - 0.5f * t));
     weight[1] = 1.0f + t * t * (-2.5f + 1.5f * t);
     weight[2] = t * (0.5f + t * (2.0f - 1.5f * t));
@@ -109,56 +108,62 @@ struct Frame {
   long long row, column, channel;
   int height, width;
 
+  FETFAST_HD Point inside(Point p) const { return {fetfast::inside(p.x, width), fetfast::inside(p.y, height)}; }
+
+  // The colour at a point that `inside` gave.
   FETFAST_HD Color bilinear(Point p) const {
-    Between x(p.x, width), y(p.y, height);
+    Two x(p.x, width), y(p.y, height);
     return byte_follows(x.high) ? bilinear<true>(x, y) : bilinear<false>(x, y);
   }
 
   FETFAST_HD Color cubic(Point p) const {
-    Around x(p.x, width), y(p.y, height);
+    Four x(p.x, width), y(p.y, height);
     return byte_follows(x.at[3]) ? cubic<true>(x, y) : cubic<false>(x, y);
   }
 
   // Whether each pixel up to column x is three bytes that lie together and a fourth that is the frame's too.
   FETFAST_HD bool byte_follows(int x) const { return channel == 1 && column >= 3 && x + 1 < width; }
 
-  template <bool Four>
+  template <bool Wide>
   FETFAST_HD Color at(const unsigned char* line, int x) const {
-    return Four ? color_at_4(line + x * column) : color_at(line + x * column, channel);
+    return Wide ? color_at_4(line + x * column) : color_at(line + x * column, channel);
   }
 
-  template <bool Four>
-  FETFAST_HD Color bilinear(Between x, Between y) const {
+  template <bool Wide>
+  FETFAST_HD Color bilinear(Two x, Two y) const {
     const unsigned char *top = data + y.low * row, *bottom = data + y.high * row;
-    return lerp(lerp(at<Four>(top, x.low), at<Four>(top, x.high), x.t),
-                lerp(at<Four>(bottom, x.low), at<Four>(bottom, x.high), x.t), y.t);
+    return lerp(lerp(at<Wide>(top, x.low), at<Wide>(top, x.high), x.t),
+                lerp(at<Wide>(bottom, x.low), at<Wide>(bottom, x.high), x.t), y.t);
   }
 
-  template <bool Four>
-  FETFAST_HD Color cubic(const Around& x, const Around& y) const {
+  template <bool Wide>
+  FETFAST_HD Color cubic(const Four& x, const Four& y) const {
     Color sum = {0.0f, 0.0f, 0.0f, 0.0f};
     for (int i = 0; i < 4; i++) {
       const unsigned char* line = data + y.at[i] * row;
-      sum = sum + y.weight[i] * (x.weight[0] * at<Four>(line, x.at[0]) + x.weight[1] * at<Four>(line, x.at[1]) +
-                                 x.weight[2] * at<Four>(line, x.at[2]) + x.weight[3] * at<Four>(line, x.at[3]));
+      sum = sum + y.weight[i] * (x.weight[0] * at<Wide>(line, x.at[0]) + x.weight[1] * at<Wide>(line, x.at[1]) +
+                                 x.weight[2] * at<Wide>(line, x.at[2]) + x.weight[3] * at<Wide>(line, x.at[3]));
     }
     return sum;
   }
 };
 
-// f32 [channels, size, size]; strides in bytes.
+// f32 [channels, size, size]; strides in bytes. A NaN counts as 0.
 struct Field {
-  const char* data;
+  const char* data;  // null: there is none
   long long channel, row, column;
 
   FETFAST_HD float at(int c, int y, int x) const {
-    return *(const float*)(data + c * channel + y * row + x * column);
-  }
-
-  FETFAST_HD float bilinear(int c, Between x, Between y) const {
-    return or_zero(lerp(lerp(at(c, y.low, x.low), at(c, y.low, x.high), x.t),
-                        lerp(at(c, y.high, x.low), at(c, y.high, x.high), x.t), y.t));
+    float v = *(const float*)(data + c * channel + y * row + x * column);
+    return v == v ? v : 0.0f;
   }
 };
+
+// Bilinear between what `cell(y, x)` gives.
+template <class Cell>
+FETFAST_HD auto between(Two x, Two y, const Cell& cell) {
+  return lerp(lerp(cell(y.low, x.low), cell(y.low, x.high), x.t), lerp(cell(y.high, x.low), cell(y.high, x.high), x.t),
+              y.t);
+}
 
 }  // namespace fetfast

@@ -104,8 +104,7 @@ def sample(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 def sample_field(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """[C, S, S] at `points` [2, ...] in crop sides, bilinearly, borders repeated; a NaN value counts as 0."""
-    values = sample(field, points * field.shape[-1])
-    return values.where(~values.isnan(), 0)
+    return sample(field.where(~field.isnan(), 0), points * field.shape[-1])
 
 
 def check_frame(op: str, frame: Any) -> None:
