@@ -43,6 +43,12 @@ RED = [
     61,
     291,
 ]  # landmarks of the lips' outer edge
+# Landmarks that touch when an eye or the mouth closes: upper, lower.
+OPENINGS = (
+    ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155)),
+    ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382)),
+    ((191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)),
+)
 COLUMNS = 9  # displacement 2, light, trust, paint 3, depth 1, spare
 
 
@@ -55,7 +61,11 @@ class Portrait:
     real: np.ndarray  # u8 [S, S, 3]
     base: np.ndarray  # f32 [N, 3] the person's shape without expression
     start: np.ndarray  # f32 [N, 2] where the photo shows each vertex
-    residual: np.ndarray  # f32 [N, 2] of the fit
+    residual: np.ndarray  # f32 [N, 2] of the fit, as far as it stays when eyes and mouth close
+    opening: (
+        np.ndarray
+    )  # f32 [3, N, 2] what more there is of it at each of OPENINGS when open as in the photo
+    gaps: np.ndarray  # f32 [3] how far the fitted mesh opens there
     left_over: np.ndarray  # f32 [478, 2] what is left of it at the landmarks
     light: np.ndarray  # f32 [4] brightness = light @ (1, normal)
     shade: np.ndarray  # f32 [N] brightness of the fitted shape
@@ -111,6 +121,12 @@ def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
     return points
 
 
+def openness(points: np.ndarray) -> np.ndarray:
+    """f32 [3]: how far each of OPENINGS stands open, crop units; at least a little."""
+    gaps = [(points[list(lower), 1] - points[list(upper), 1]).mean() for upper, lower in OPENINGS]
+    return np.maximum(np.array(gaps, np.float32), 1e-4)
+
+
 def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) -> Portrait:
     """Everything about a photo that does not depend on the new expression."""
     photo = (crop(picture, fit.M, 2 * size).transpose(1, 2, 0) + 1) * np.float32(127.5)
@@ -118,8 +134,16 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     base = (mask.neutral + np.tensordot(fit.identity, mask.identities, 1)).astype(np.float32)
     placed, screen, irises = pose_mesh(kit, mask, fit, base, fit.expression)
     points = points_of(mask, screen, irises)
-    residual = mask.spread @ (fit.landmarks - points)[:SKIN]
-    screen[:, :2] += residual
+    error = (fit.landmarks - points)[:SKIN]
+    residual, opening = mask.spread @ error, []
+    for upper, lower in OPENINGS:
+        apart = np.zeros_like(error)
+        apart[list(upper)] = (error[list(upper)] - error[list(lower)]) / 2
+        apart[list(lower)] = -apart[list(upper)]
+        opening.append(mask.spread @ apart)
+        residual -= opening[-1]
+    gaps = openness(points)
+    screen[:, :2] += residual + sum(opening)
     left_over = fit.landmarks - points_of(mask, screen, irises)
     normals = vertex_normals(placed, mask.triangles)
     colors = sample(photo, screen[:, :2])
@@ -131,8 +155,8 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     teeth = eyes[1] * np.array([1.04, 1.0, 0.93]) * max(1.1, 1.2 * tone / eyes[1].mean())
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
-        fit, np.ascontiguousarray(photo), real, base, screen[:, :2].copy(), residual, left_over, light,
-        brightness(light, normals), trust, paint, eyes, wears_glasses(picture, fit),
+        fit, np.ascontiguousarray(photo), real, base, screen[:, :2].copy(), residual, np.stack(opening), gaps,
+        left_over, light, brightness(light, normals), trust, paint, eyes, wears_glasses(picture, fit),
     )  # fmt: skip
 
 
@@ -265,14 +289,15 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
     """The portrait under expression coefficients [53]."""
     fit, size = portrait.fit, len(portrait.real)
     placed, screen, irises = pose_mesh(kit, mask, fit, portrait.base, expression)
-    screen[:, :2] += portrait.residual
+    share = np.clip(openness(points_of(mask, screen, irises)) / portrait.gaps, 0, 1)
+    screen[:, :2] += portrait.residual + np.tensordot(share, portrait.opening, 1)
     points = points_of(mask, screen, irises) + portrait.left_over
     near = np.zeros((2 * size, 2 * size), np.float32)
     seen, weights = draw(screen, mask.triangles, 2 * size, near)
     shade = brightness(portrait.light, vertex_normals(placed, mask.triangles))
     columns = np.empty((len(screen), COLUMNS), np.float32)
     columns[:, :2] = portrait.start - screen[:, :2]
-    columns[:, 2] = np.where(mask.kind == FACE, np.clip(shade / portrait.shade, 0.7, 1.3), 1)
+    columns[:, 2] = np.where(mask.kind == FACE, np.clip((shade / portrait.shade) ** 0.8, 0.75, 1.25), 1)
     columns[:, 3] = portrait.trust
     columns[:, 4:7] = portrait.paint
     for side, ball in enumerate(mask.balls):
