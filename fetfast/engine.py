@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -136,7 +136,7 @@ class Engine:
 
     def render(
         self,
-        source: Face,
+        source: Face | Sequence[Face],
         target: Target,
         source_frame: Frame | None = None,
         *,
@@ -144,11 +144,27 @@ class Engine:
         regions: tuple[str, ...] = REGIONS,
     ) -> Frame:
         """One step on prepared parts: the stages in order, then the paste. Returns a new frame u8 [H, W, 3].
+        `source`: one for all faces of the target, or one for each.
         `source_frame` is needed only by plans that look at the source's picture."""
+        return self.compose(target, self.infer(source, target, source_frame, intensity=intensity, regions=regions))
+
+    def infer(
+        self,
+        source: Face | Sequence[Face],
+        target: Target,
+        source_frame: Frame | None = None,
+        *,
+        intensity: float = 1.0,
+        regions: tuple[str, ...] = REGIONS,
+    ) -> dict[str, np.ndarray]:
+        """The first half of `render`: what `compose` pastes, by part (flow, mask, color), good until the next step."""
         scene = Scene(source, source_frame, target, intensity, regions)
         for stage in self.plan.spec.stages:
             scene.tensors |= self.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
-        parts = {part: scene.need(name) for part, name in self.plan.spec.paste.items()}
+        return {part: scene.need(name) for part, name in self.plan.spec.paste.items()}
+
+    def compose(self, target: Target, parts: dict[str, np.ndarray]) -> Frame:
+        """The second half of `render`: the parts pasted into a copy of the target's frame."""
         out = target.frame
         for i, M in enumerate(target.matrices):
             out = paste(out, M, **{part: tensor[i] for part, tensor in parts.items()})

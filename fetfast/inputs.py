@@ -7,7 +7,7 @@ To give the families a new input, write its function here: the function's name i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,12 +46,17 @@ class Target:
 class Scene:
     """One step: a source's expression on its way to a prepared target."""
 
-    source: Face
+    source: Face | Sequence[Face]  # one for all of the target's faces, or one for each
     source_frame: Frame | None
     target: Target
     intensity: float
     regions: tuple[str, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> Sequence[Face]:
+        """The source of each of the target's faces."""
+        return [self.source] * len(self.target.faces) if isinstance(self.source, Face) else self.source
 
     def need(self, name: str) -> Tensor:
         """The tensor f32 [B, ...] of that name: given by a stage, kept, or built now."""
@@ -121,20 +126,20 @@ def target_map(scene: Scene) -> Tensor:
 
 
 def source(scene: Scene) -> Tensor:
-    """[B, 3, S, S] the source's crop, -1 ... 1, the same for each of the target's faces."""
+    """[B, 3, S, S] the source's crop, -1 ... 1, for each of the target's faces."""
     if scene.source_frame is None:
         raise BadInput("this plan looks at the source's picture; give an image instead of a Face")
     S = scene.target.resolution
     out = scene.buffer("source", 3, S, S)
-    crop(scene.source_frame, crop_matrix(scene.source.landmarks), S, out=out[0])
-    out[1:] = out[0]
+    for image, face in zip(out, scene.sources, strict=True):
+        crop(scene.source_frame, crop_matrix(face.landmarks), S, out=image)
     return out
 
 
 def source_points(scene: Scene) -> Tensor:
     """[B, 478, 2] the source's landmarks, in units of its own crop."""
-    landmarks = scene.source.landmarks
-    return _for_each_face(scene, to_crop(landmarks[:, :2], crop_matrix(landmarks)).astype(np.float32))
+    landmarks = [face.landmarks for face in scene.sources]
+    return np.stack([to_crop(points[:, :2], crop_matrix(points)) for points in landmarks]).astype(np.float32)
 
 
 def source_map(scene: Scene) -> Tensor:
@@ -145,7 +150,7 @@ def source_map(scene: Scene) -> Tensor:
 
 def source_blendshapes(scene: Scene) -> Tensor:
     """[B, 52] the source's expression, 0 ... 1."""
-    return _for_each_face(scene, scene.source.blendshapes)
+    return np.stack([face.blendshapes for face in scene.sources])
 
 
 def driven_points(scene: Scene) -> Tensor:
@@ -178,10 +183,6 @@ def warped(scene: Scene) -> Tensor:
     for image, M, f in zip(out, scene.target.matrices, flow, strict=True):
         crop(scene.target.frame, M, S, flow=f, out=image)
     return out
-
-
-def _for_each_face(scene: Scene, value: Tensor) -> Tensor:
-    return np.repeat(value[None], len(scene.target.faces), axis=0)
 
 
 BUILDERS: dict[str, Callable[[Scene], Any]] = {
