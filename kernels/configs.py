@@ -7,7 +7,7 @@ has been measured yet, and the rule's numbers for sm_90 are a guess.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 JOINED_PIXELS = 1024  # of one output, which a program of `join` holds whole
@@ -83,25 +83,42 @@ def rule(shape: Shape) -> Config:
     return Config(rows, columns, depth, 8 if rows * columns > 8192 else 4, 3 if hopper else 2)
 
 
-def candidates(shape: Shape) -> list[Config]:
-    """What `tune` tries: the rule's choice and its neighbours, all within 96 KB of shared memory."""
+def neighbours(config: Config, shape: Shape) -> list[Config]:
+    """What `tune` tries next: one thing changed, all else kept, as far as it makes sense and fits on any GPU."""
+    if config.library:
+        return []
+    sizes = [
+        replace(config, **{name: value})
+        for name in ("rows", "columns", "depth")
+        for value in (getattr(config, name) // 2, getattr(config, name) * 2)
+    ]
+    found = [
+        *sizes,
+        *(replace(config, stages=config.stages + step) for step in (-1, 1)),
+        replace(config, warps=12 - config.warps),  # 4 and 8
+    ]
+    if config.joined:
+        found += [replace(config, split=config.split // 2), replace(config, split=config.split * 2)]
+    found.append(replace(config, joined=not config.joined, split=1))
+    return [neighbour for neighbour in found if possible(neighbour, shape)]
+
+
+def possible(config: Config, shape: Shape) -> bool:
+    """Whether a shape can be computed so, without rows and columns that are mostly empty, in 96 KB of shared memory."""
     size = 4 if shape.dtype == "float32" else 2
-    found = [rule(shape), Config(0, 0, 0, 0, 0, library=True)]
-    columns_max = max(16, _power(shape.columns))
-    depth_max = max(16, _power(max(shape.channels)))
-    joins: list[tuple[bool, int]] = [(False, 1)] if shape.pixels >= 16 else []
-    if shape.pixels * shape.parities <= JOINED_PIXELS:
-        joins += [(True, split) for split in (1, 2, 4, 8, 16, 32) if split <= shape.taps * sum(shape.channels) // 64]
-    for joined, split in joins:
-        for rows in (16, 32, 64, 128):
-            for columns in (16, 32, 64, 128):
-                for depth in (16, 32, 64, 128):
-                    stages = min(5, 96 * 1024 // (size * depth * (rows + columns)))
-                    fits = rows < 2 * max(16, shape.pixels * (shape.batch if joined else 1)) and stages >= 2
-                    if fits and columns <= columns_max and depth <= depth_max and depth >= min(32, depth_max):
-                        warps = 8 if rows * columns >= 16384 else 4
-                        found.append(Config(rows, columns, depth, warps, stages, joined, split))
-    return list(dict.fromkeys(found))
+    rows = shape.pixels * (shape.batch if config.joined else 1)
+    steps = shape.taps * sum(ceil(c / config.depth) for c in shape.channels)
+    return (
+        16 <= config.rows <= max(16, min(256, _power(rows)))
+        and 16 <= config.columns <= max(16, min(256, _power(shape.columns)))
+        and 16 <= config.depth <= max(16, min(128, _power(max(shape.channels))))
+        and config.rows * config.columns <= 1 << 15
+        and config.stages in (2, 3, 4, 5)
+        and config.stages * size * config.depth * (config.rows + config.columns) <= 96 * 1024
+        and config.warps in (4, 8)
+        and (not config.joined or shape.pixels * shape.parities <= JOINED_PIXELS)
+        and 1 <= config.split <= max(1, steps // 2)
+    )
 
 
 def _power(n: int) -> int:

@@ -7,7 +7,7 @@ it as it reads. Any other operator is PyTorch's own, on tensors that are written
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Interpreter, Node
 from torch.fx.node import map_aggregate
 
-from fetfast.kernels.configs import TABLE, Config, choose
+from fetfast.kernels.configs import Config, Shape, choose
 from fetfast.ops.conv import Affine, Filter, conv, shape_of
 from fetfast.ops.norm_act import statistics
 from fetfast.ops.upcat import Part, upcat
@@ -71,14 +71,14 @@ class Network(Interpreter):
     once a first call has compiled the kernels and laid out the weights.
     """
 
-    def __init__(self, module: nn.Module, stage: Stage, table: Mapping[str, Config] = TABLE) -> None:
+    def __init__(self, module: nn.Module, stage: Stage, choose: Callable[[Shape], Config] = choose) -> None:
         place = next((t.device for t in module.state_dict().values()), torch.device("cpu"))
         examples = {t.name: torch.zeros(2, *t.shape, device=place) for t in stage.inputs}
         dynamic = {name: {0: Dim("batch")} for name in examples}
         with torch.no_grad():
             program = torch.export.export(module, (), examples, dynamic_shapes=dynamic, strict=False)
         super().__init__(program.graph_module)
-        self.table = table
+        self.choose = choose
         self.outputs = [output.name for output in stage.outputs]
         state = {**program.state_dict, **program.constants}
         self.order = [
@@ -156,7 +156,7 @@ def _conv2d(
     parts = [replace(part, x=_channels_last(part.x)) for part in x.parts]
     first, second = parts[0], parts[1] if len(parts) == 2 else None
     filter = net.filter(weight, bias, stride[0], transposed)
-    config = choose(shape_of(first, second, filter), net.table)
+    config = net.choose(shape_of(first, second, filter))
     if config.library:
         return NotImplemented
     y, norm = conv(first, second, filter, norm=net.norm_after(node), config=config)

@@ -50,6 +50,7 @@ def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
     import torch
 
     from fetfast.backends.fuse import Network
+    from fetfast.kernels.configs import choose
 
     gpu = find(device)
     table = tuned.read(gpu.name)
@@ -58,7 +59,7 @@ def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
         space = TorchMemory(gpu.index)
         with space.here(), torch.cuda.stream(space.own):
             module = modules(plan, space.device)[stage.name]
-            network = Network(module, stage, table)
+            network = Network(module, stage, partial(choose, table=table))
             space.wait()
         runners[stage.name] = runner(partial(_capture, network, stage, space), stage, space, BATCHES)
     return runners

@@ -3,7 +3,7 @@ and gives the norm that comes next its statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,6 @@ def prepare(
     slope: float,
     norm: Affine,
     config: configs.Config | None = None,
-    table: Mapping[str, configs.Config] | None = None,
 ) -> Callable[[], None]:
     """The launch of a `conv` into y and statistics, to be called as often as wanted: it allocates nothing."""
     import torch
@@ -149,7 +148,7 @@ def prepare(
     from fetfast.kernels import conv as kernel
 
     if config is None:
-        config = configs.choose(shape_of(a, b, filter), configs.TABLE if table is None else table)
+        config = configs.choose(shape_of(a, b, filter))
     work = torch.empty(kernel.workspace(config, y, filter.transposed), dtype=torch.float32, device=y.device)
     first, second = nhwc(a.x), None if b is None else nhwc(b.x)
     b = b or a

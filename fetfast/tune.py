@@ -1,0 +1,185 @@
+"""`fetfast tune`: which configuration of `conv` is fastest for a plan's shapes on this GPU, measured and kept.
+
+From the rule's choice it climbs: neighbours are tried, the best is taken, until none is better. cuDNN, on inputs that
+are written first, is one of the candidates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from math import isqrt
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fetfast.backends import tuned
+from fetfast.backends.eager import modules
+from fetfast.backends.fuse import Network
+from fetfast.backends.gpu import find
+from fetfast.kernels.configs import Config, Shape, neighbours, rule
+from fetfast.ops.conv import Affine, Filter, conv
+from fetfast.ops.norm_act import statistics
+from fetfast.ops.upcat import Part, upcat
+from fetfast.plan import Plan
+from fetfast.spec import Stage
+
+GAIN = 0.97  # of the time: less is noise
+LIBRARY = Config(0, 0, 0, 0, 0, library=True)
+
+
+def tune(
+    plan: Plan,
+    device: str | None = None,
+    batches: Iterable[int] = (1, 8, 32),
+    seconds: float = 600,
+    tell: Callable[[str], None] = print,
+) -> Path:
+    """Measures every shape of the plan's convolutions at these batch sizes and writes the table: returns its file.
+
+    Shapes that the time does not suffice for keep what they had. Raises Unavailable.
+    """
+    gpu = find(device)
+    place = torch.device("cuda", gpu.index)
+    with torch.cuda.device(place):
+        shapes = [
+            shape
+            for stage, module in modules(plan, place).items()
+            for shape in shapes_of(module, plan.spec.stage(stage), batches, place)
+        ]
+        return tuned.write(gpu.name, tuned.read(gpu.name) | measure(shapes, place, seconds, tell))
+
+
+def shapes_of(module: nn.Module, stage: Stage, batches: Iterable[int], place: torch.device) -> list[Shape]:
+    """The shapes of a stage's convolutions."""
+    shapes: list[Shape] = []
+
+    def note(shape: Shape) -> Config:
+        shapes.append(shape)
+        return rule(shape)
+
+    network = Network(module, stage, note)
+    for batch in batches:
+        network(**{t.name: torch.zeros(batch, *t.shape, device=place) for t in stage.inputs})
+    return shapes
+
+
+def measure(
+    shapes: Iterable[Shape], place: torch.device, seconds: float, tell: Callable[[str], None]
+) -> dict[str, Config]:
+    """The shapes for which better than the rule was found, within a time."""
+    end = time.monotonic() + seconds
+    found: dict[str, Config] = {}
+    for shape in {shape.key: shape for shape in shapes}.values():
+        if time.monotonic() > end:
+            tell("out of time")
+            break
+        first, best, gain = climb(shape, Problem(shape, place), end)
+        if gain < GAIN:
+            found[shape.key] = best
+        tell(f"{shape.key}: {first * 1e3:.1f} us by the rule, {gain:.2f} of that by {best}")
+    return found
+
+
+def climb(shape: Shape, problem: Problem, end: float) -> tuple[float, Config, float]:
+    """The rule's time in ms, the best configuration, and its share of that time."""
+    best = rule(shape)
+    times: dict[Config, float] = {config: median_ms(problem.calls(config)) for config in (best, LIBRARY)}
+    first = times[best]
+    while time.monotonic() < end:
+        fresh = [config for config in neighbours(best, shape) if config not in times]
+        with ThreadPoolExecutor(8) as pool:  # compiles
+            list(pool.map(lambda config: problem.calls(config)[0](), fresh))
+        times |= {config: median_ms(problem.calls(config)) for config in fresh}
+        winner = min((config for config in times if not config.library), key=times.__getitem__)
+        if times[winner] > GAIN * times[best]:
+            break
+        best = winner
+    if times[LIBRARY] < GAIN * times[best]:
+        best = LIBRARY
+    return first, best, times[best] / first
+
+
+class Problem:
+    """Random data of a shape, as a U-Net's decoder or encoder has it: sets of it that do not fit into the cache."""
+
+    def __init__(self, shape: Shape, place: torch.device, sets: int | None = None) -> None:
+        dtype = getattr(torch, shape.dtype)
+        k, stride, transposed = {(9, 1): (3, 1, False), (16, 1): (4, 2, False), (4, 4): (4, 2, True)}.get(
+            (shape.taps, shape.parities), (isqrt(shape.taps), 1, False)
+        )
+        H = isqrt(shape.pixels) if isqrt(shape.pixels) ** 2 == shape.pixels else 1
+        W = shape.pixels // H
+        C = sum(shape.channels)
+        size = torch.empty(0, dtype=dtype).element_size()
+        moved = size * (shape.batch * shape.pixels * stride**2 * C + k * k * C * shape.columns)
+        self.sets = []
+        for _ in range(sets or max(1, min(16, (128 << 20) // moved))):
+            parts = []
+            for i, channels in enumerate(shape.channels):
+                up = "nearest" if k == 3 and len(shape.channels) == 2 and i == 0 and H % 2 == W % 2 == 0 else "none"
+                scale = stride if not transposed else 1
+                h, w = (H // 2, W // 2) if up == "nearest" else (H * scale, W * scale)
+                x = torch.randn(shape.batch, channels, h, w, device=place).to(dtype)
+                x = x.contiguous(memory_format=torch.channels_last)
+                parts.append(Part(x, statistics(x) if channels > 16 else None, 0.2 if channels > 16 else 1.0, up))
+            weight = torch.randn((C, shape.columns, k, k) if transposed else (shape.columns, C, k, k), device=place)
+            weight = (weight / (C * k * k) ** 0.5).to(dtype)
+            filter = Filter.pack(weight, None, stride, transposed)
+            library_weight = weight.contiguous(memory_format=torch.channels_last)
+            self.sets.append((parts[0], parts[1] if len(parts) == 2 else None, filter, library_weight))
+
+    def calls(self, config: Config) -> list[Callable[[], object]]:
+        """The convolution with its norm to come, once for each set."""
+        return [partial(_run, config, *data) for data in self.sets]
+
+
+def _run(config: Config, a: Part, b: Part | None, filter: Filter, weight: Tensor) -> Tensor:
+    if not config.library:
+        return conv(a, b, filter, norm=Affine(), config=config)[0]
+    plain = b is None and a.norm is None and a.slope == 1 and a.up == "none"
+    x = a.x if plain else upcat(a, b)
+    if filter.transposed:
+        y = F.conv_transpose2d(x, weight, None, 2, 1)
+    else:
+        y = F.conv2d(x, weight, None, filter.stride, (filter.taps - 1) // 2)
+    statistics(y)
+    return y
+
+
+def median_ms(calls: Sequence[Callable[[], object]], repeats: int = 10) -> float:
+    """Milliseconds of one call, the median."""
+    return times_ms(calls, repeats)[repeats // 2]
+
+
+def times_ms(calls: Sequence[Callable[[], object]], repeats: int = 20) -> list[float]:
+    """Sorted milliseconds of one call: `calls`, the same on different data, are captured as one CUDA graph, so that
+    neither launches nor the cache of the last call count. On the CPU each is run once, which says nothing."""
+    if not torch.cuda.is_available():
+        begin = time.perf_counter()
+        for call in calls:
+            call()
+        return [(time.perf_counter() - begin) * 1e3 / len(calls)] * repeats
+    stream = torch.cuda.Stream()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        for call in calls:
+            call()
+        stream.synchronize()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            for call in calls:
+                call()
+        for _ in range(2):
+            graph.replay()
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+        for event in events[:-1]:
+            event.record(stream)
+            graph.replay()
+        events[-1].record(stream)
+        stream.synchronize()
+    return sorted(a.elapsed_time(b) / len(calls) for a, b in pairwise(events))
