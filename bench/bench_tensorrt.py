@@ -148,7 +148,7 @@ def main() -> int:
         figures = {
             "what": "U-Net-256 at paper size, fp16",
             "target": target,
-            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
             "commit": commit,
             "runs": options.runs,
             "build_s": built,
