@@ -67,7 +67,7 @@ class Engine:
         Returns the kind, layout and device of `tgt`, batched if either was.
         Raises BadInput, and NoFace where either image shows none.
         """
-        options = self._options(intensity, regions)
+        options = self.options(intensity, regions)
         sources = [
             (known or self._largest(frame, _name("src", src, i)), frame)
             for i, (frame, known) in enumerate(self._sources(src))
@@ -100,7 +100,7 @@ class Engine:
         come in the kind of `tgt`, one for each frame. A frame in which no face is found repeats the last expression,
         and gives the target as it is before the first face was seen.
         """
-        options = self._options(intensity, regions)
+        options = self.options(intensity, regions)
         targets, batched, give_back = image.read(tgt, "tgt")
         if batched:
             raise BadInput(f"stream(): tgt is a batch of {len(targets)}, expected one image; open a stream for each")
@@ -178,7 +178,8 @@ class Engine:
         assert frame is not None  # `_sources` gives a picture or a face
         return select(self.landmarker.detect(frame), "largest", name)[0]
 
-    def _options(self, intensity: float, regions: Iterable[str]) -> dict[str, Any]:
+    def options(self, intensity: float, regions: Iterable[str]) -> dict[str, Any]:
+        """`transfer`'s options as `render` takes them. Raises BadInput; Unavailable where the plan does no transfer."""
         if not (isinstance(intensity, Real) and 0 <= intensity <= 2):
             raise BadInput(f"intensity is {intensity!r}, expected a number in 0 ... 2")
         chosen = (regions,) if isinstance(regions, str) else tuple(regions)

@@ -97,13 +97,14 @@ class Neutral:
         self.face: Face | None = None
         self.settled = False
 
-    def offer(self, face: Face, time: float) -> None:
-        """A face seen at `time`, seconds."""
+    def offer(self, face: Face, time: float) -> Face:
+        """A face seen at `time`, seconds. Returns the resting face."""
         if self.face is None:
             self.face, self._since = face, time
         self.settled = self.settled or time - self._since >= CALIBRATION
         if not self.settled and _unrest(face) < _unrest(self.face):
             self.face = face
+        return self.face
 
     def set(self, face: Face) -> None:
         self.face, self.settled = face, True

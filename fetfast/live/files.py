@@ -1,0 +1,42 @@
+"""`fetfast transfer` for video files: from end to end, nothing dropped."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fetfast.engine import Engine
+from fetfast.errors import BadInput
+from fetfast.live.loop import Loop
+from fetfast.live.record import reason
+from fetfast.live.sources import Clip
+from fetfast.live.video import Writer
+
+Path = str | os.PathLike[str]
+
+
+def transfer(
+    engine: Engine, driver: Path, target: Path, output: Path, *, mark: bool = True, **options: Any
+) -> dict[str, Any]:
+    """Writes `target`, a picture or a video, driven by the video `driver`, with the driver's times and sound.
+
+    options: as of `Loop`. Returns `Stats.summary()` and "trouble": None, or what is wrong with the driver's file.
+    Where the work ends early (an error, a full disk, Ctrl-C) what was written by then is a file that can be played.
+    Raises BadInput, NoFace, Unavailable.
+    """
+    with Loop(engine, Clip(driver), target, **options) as loop:
+        source = loop.source
+        writer = Writer(output, source.rate, source.time_base, source.sound, mark=mark)
+        try:
+            with writer:
+                for moment in loop.moments():
+                    with loop.stats.timed("encode"):
+                        assert moment.frame is not None
+                        writer.write(moment.time, moment.frame)
+        except OSError as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(
+                f"{output}: {reason(error)} after {writer.frames} frames; what was written can be played"
+            ) from None
+        return loop.stats.summary() | {"trouble": loop.trouble}

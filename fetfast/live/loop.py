@@ -1,0 +1,259 @@
+"""The loop: a driver's frames in, the target's frames out, in threads that overlap.
+
+    source -> capture -> face -> render -> whoever iterates (shows, writes)
+                                   |
+    target (picture or video) -----+---> recorder
+
+Between two threads stands a bounded channel. A live source loses its oldest frames where a thread is too slow; of a
+file none is lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from threading import Lock
+from typing import Any
+
+from fetfast.engine import Engine
+from fetfast.errors import BadInput, Unavailable
+from fetfast.face import Face
+from fetfast.image import Frame
+from fetfast.live.channel import Channel, start
+from fetfast.live.motion import MODES, Neutral, Presence, Smoother, blend, relative
+from fetfast.live.record import Recorder
+from fetfast.live.sources import Source, open_source
+from fetfast.live.stats import Stats
+from fetfast.live.targets import Moving, Still, View, open_target
+from fetfast.live.track import Tracker
+
+WAITING = 2  # frames between two threads: a third one would only be older
+
+
+@dataclass
+class Moment:
+    """One frame on its way."""
+
+    time: Fraction  # seconds from the driver's first frame
+    captured: float  # perf_counter
+    driver: Frame | None  # let go once its face is read, where nothing else needs it
+    face: Face | None = None  # smoothed; the last one while there is none
+    weight: float = 0.0  # how much of the driven face shows
+    frame: Frame | None = None  # the result
+
+
+class Loop:
+    """Drives a target with a camera, a file or a stream.
+
+        with Loop(engine, source=0, target="portrait.jpg") as loop:
+            for frame, stats in loop: ...
+
+    source: a camera's index or path, a video file, an rtsp or http address, or a `Source`.
+    target: a picture, or a video file whose pose, gaze and background move on.
+    mode: "absolute" puts the driver's expression onto the target; "relative" adds the driver's change from its own
+        resting face (the calmest of its first second, or `recalibrate`) to the target's own expression.
+    smooth: 0 (off) ... 1, of the One-Euro filters on landmarks and blendshapes.
+    intensity, regions: as in `Engine.transfer`, and changeable on the way; regions of None are all, and all but the
+        gaze for a video target. face: which face of the target, as in `Tracker`. The driver's is its largest.
+    paced: a file is played at its own rate. side_by_side: keep the driver's frames for `Loop.driver`.
+
+    Iterating gives (frame u8 [H, W, 3] of the target's size, `Stats`). Errors of the threads come up there; leaving the
+    block ends the recording, so that it can be played. Raises BadInput, NoFace, Unavailable.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: int | str | Source = 0,
+        target: Any = None,
+        *,
+        mode: str = "absolute",
+        smooth: float = 0.5,
+        intensity: float = 1.0,
+        regions: Iterable[str] | None = None,
+        face: str | int = "largest",
+        paced: bool = False,
+        side_by_side: bool = False,
+    ) -> None:
+        if mode not in MODES:
+            raise BadInput(f"mode is {mode!r}, expected {' or '.join(MODES)}")
+        needed = {tensor.name for stage in engine.plan.spec.stages for tensor in stage.inputs}
+        if mode == "relative" and "source" in needed:
+            raise Unavailable(f"{engine.plan.name} looks at the driver's picture: it has no relative mode")
+        self._engine, self.mode, self._smooth, self._which = engine, mode, smooth, face
+        self._keeps_driver = side_by_side or bool(needed & {"source"})
+        self._smoother, self._neutral = Smoother(smooth), Neutral()
+        self._target = open_target(target, engine.plan.spec.resolution, face, smooth, mode == "relative")
+        options = engine.options(intensity, self._target.regions if regions is None else regions)
+        self.intensity: float = options["intensity"]
+        self.regions: tuple[str, ...] = options["regions"]
+        self.stats = Stats()
+        self.driver: Frame | None = None  # of the frame given last
+        self._recorder: Recorder | None = None
+        self._lock = Lock()  # of the target and the recorder, which other threads use and the user replaces
+        self._last: Face | None = None
+        self._ended = False  # by itself: the source has no more
+        try:
+            self.source = open_source(source, paced)
+        except BaseException:
+            self._target.close()
+            raise
+        drop = self.source.live
+        captured: Channel[Moment] = Channel(WAITING, drop)
+        read: Channel[Moment] = Channel(WAITING, drop)
+        rendered: Channel[Moment] = Channel(WAITING, drop)
+        self._channels = captured, read, rendered
+        self._threads = [
+            start("capture", self._capture(), captured),
+            start("face", self._settled(self._read(captured)), read),
+            start("render", self._render(read), rendered),
+        ]
+
+    # --- what the user does -----------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[tuple[Frame, Stats]]:
+        for moment in self.moments():
+            assert moment.frame is not None
+            yield moment.frame, self.stats
+
+    def moments(self) -> Iterator[Moment]:
+        """As iterating, with each frame's time."""
+        for moment in self._channels[-1]:
+            self.driver = moment.driver
+            yield moment
+            self.stats.shown(moment.captured)
+            self.stats.dropped = sum(channel.dropped for channel in self._channels)
+        self._ended = True
+
+    def recalibrate(self) -> None:
+        """Takes the driver's face as it is now for its resting face."""
+        if self._last is not None:
+            self._neutral.set(self._last)
+
+    @property
+    def target(self) -> Still | Moving:
+        return self._target
+
+    @target.setter
+    def target(self, target: Any) -> None:
+        """Another target from the next frame on. Raises BadInput, NoFace, and the old one stays."""
+        new = open_target(target, self._engine.plan.spec.resolution, self._which, self._smooth, self.mode == "relative")
+        with self._lock:
+            old, self._target = self._target, new
+        old.close()
+
+    def record(self, path: str) -> None:
+        """Writes all that comes from now on, with the driving file's sound if it is recorded from the start."""
+        sound = self.source.sound if self.stats.frames == 0 else None
+        recorder = Recorder(path, self.source.rate, self.source.time_base, sound, self.source.live, self.stats)
+        self.stop_recording()
+        with self._lock:
+            self._recorder = recorder
+
+    def stop_recording(self, whole: bool = False) -> None:
+        with self._lock:
+            recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.close(whole)
+            self.stats.dropped_recording += recorder.dropped
+
+    @property
+    def recording(self) -> Recorder | None:
+        return self._recorder
+
+    @property
+    def trouble(self) -> str | None:
+        """What went wrong without ending the loop: a damaged file, a recording that the disk has no room for."""
+        recorder = self._recorder
+        return (recorder.trouble if recorder else None) or self.source.trouble
+
+    def close(self) -> None:
+        """Ends all threads and the recording."""
+        for channel in self._channels:
+            channel.close()
+        self._target.close()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        if not self._threads[0].is_alive():  # else a driver hangs: closing under its feet would crash
+            self.source.close()
+        self.stop_recording(whole=self._ended)
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what the threads do ----------------------------------------------------------------------------------------
+
+    def _capture(self) -> Iterator[Moment]:
+        frames = iter(self.source)
+        while True:
+            begin = time.perf_counter()
+            item = next(frames, None)
+            if item is None:
+                return
+            captured = time.perf_counter()
+            self.stats.add("capture", captured - begin)
+            yield Moment(item[0], captured, item[1])
+
+    def _read(self, moments: Iterable[Moment]) -> Iterator[Moment]:
+        tracker, presence = Tracker(self._engine.landmarker), Presence()
+        for moment in moments:
+            assert moment.driver is not None
+            with self.stats.timed("face"):
+                seen = next(iter(tracker(moment.driver).values()), None)
+                at = float(moment.time)
+                if seen is not None:
+                    if presence.weight == 0:
+                        self._smoother.reset()
+                    self._last = self._smoother(seen, at)
+                    self._neutral.offer(self._last, at)
+                moment.face, moment.weight = self._last, presence(seen is not None, at)
+            if not self._keeps_driver:
+                moment.driver = None
+            yield moment
+
+    def _settled(self, moments: Iterable[Moment]) -> Iterator[Moment]:
+        """In relative mode a file waits, without its pictures, until the driver's resting face is known."""
+        held: list[Moment] = []
+        for moment in moments:
+            held.append(moment)
+            unknown = self._neutral.face is not None and not self._neutral.settled
+            if not (self.mode == "relative" and unknown and not self.source.live):
+                yield from held
+                held.clear()
+        yield from held
+
+    def _render(self, moments: Iterable[Moment]) -> Iterator[Moment]:
+        for moment in moments:
+            with self._lock:
+                view = self._target.at(moment.time)
+            moment.frame = self._driven(view, moment)
+            with self._lock:
+                if self._recorder is not None:
+                    self._recorder.put(moment.time, moment.frame)
+            yield moment
+
+    def _driven(self, view: View, moment: Moment) -> Frame:
+        if view.target is None or moment.face is None or moment.weight == 0:
+            return view.frame.copy()
+        with self.stats.timed("network"):
+            parts = self._engine.infer(
+                self._sources(view, moment.face),
+                view.target,
+                moment.driver,
+                intensity=self.intensity,
+                regions=self.regions,
+            )
+        with self.stats.timed("paste"):
+            frame = self._engine.compose(view.target, parts)
+            return frame if moment.weight == 1 else blend(view.frame, frame, moment.weight)
+
+    def _sources(self, view: View, face: Face) -> Face | list[Face]:
+        neutral = self._neutral.face
+        if self.mode == "absolute" or neutral is None:
+            return face
+        return [relative(face, neutral, resting) for resting in view.resting]

@@ -1,0 +1,79 @@
+"""A recording on its own thread, so that encoding delays no frame that is shown."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from fractions import Fraction
+from threading import Thread
+
+from fetfast.errors import BadInput
+from fetfast.image import Frame
+from fetfast.live.channel import Channel, Closed
+from fetfast.live.stats import Stats
+from fetfast.live.video import Writer
+
+WAITING = 8  # frames
+
+
+class Recorder:
+    """Writes frames until it is closed or the disk is full; either way what was written can be played.
+
+    live: where encoding is too slow the oldest frames are dropped, counted in `dropped`; otherwise `put` waits.
+    Attributes: `path`, `frames` (written), `trouble` (None, or why it ended by itself). Raises BadInput, Unavailable.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        rate: Fraction | None,
+        time_base: Fraction,
+        sound: str | None,
+        live: bool,
+        stats: Stats,
+    ) -> None:
+        self.path = path
+        self._writer = Writer(path, rate, time_base, sound, fast=live)
+        self._stats, self._begin = stats, Fraction(-1)
+        self._given: Channel[tuple[Fraction, Frame]] = Channel(WAITING, drop=live)
+        self.trouble: str | None = None
+        self._whole = False
+        self._thread = Thread(target=self._write, name="record", daemon=True)
+        self._thread.start()
+
+    @property
+    def frames(self) -> int:
+        return self._writer.frames
+
+    @property
+    def dropped(self) -> int:
+        return self._given.dropped
+
+    def put(self, time: Fraction, frame: Frame) -> None:
+        """The next frame, and when it is shown; the first one begins the recording. Ignored once there is trouble."""
+        if self._begin < 0:
+            self._begin = time
+        with suppress(Closed):
+            self._given.put((time - self._begin, frame))
+
+    def close(self, whole: bool = False) -> None:
+        """Ends the file. whole: with the rest of the sound."""
+        self._whole = whole
+        self._given.end()
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            for time, frame in self._given:
+                with self._stats.timed("encode"):
+                    self._writer.write(time, frame)
+        except (OSError, BadInput) as error:
+            self._given.close()
+            self.trouble = f"the recording ended after {self.frames} frames: {reason(error)}"
+        try:
+            self._writer.close(self._whole and self.trouble is None)
+        except OSError as error:
+            self.trouble = self.trouble or f"the recording could not be finished: {reason(error)}"
+
+
+def reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,129 @@
+"""Where driving frames come from: cameras, files, http and rtsp addresses.
+
+A source is iterated once and gives (time, frame): seconds from its first frame, Fraction; u8 [H, W, 3] RGB.
+`live` ones do not wait: what cannot be handled in time is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fetfast.errors import BadInput, Unavailable
+from fetfast.image import Frame
+from fetfast.live.video import CLOCK, Reader
+
+
+class Source(Protocol):
+    name: str
+    live: bool
+    time_base: Fraction
+    sound: str | None  # a file whose sound belongs to it
+
+    @property
+    def rate(self) -> Fraction | None: ...
+    @property
+    def trouble(self) -> str | None: ...  # what was wrong with it, once all is read
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Frame]]: ...
+    def close(self) -> None: ...
+
+
+def open_source(source: int | str | os.PathLike[str] | Source, paced: bool = False) -> Source:
+    """A camera for an index or a path in /dev, an address that is played as it comes, or a file.
+
+    paced: a file is played at its own rate instead of as fast as it goes. Raises BadInput, Unavailable.
+    """
+    if isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or source.startswith("/dev/"))):
+        return Camera(int(source) if str(source).isdecimal() else str(source))
+    if isinstance(source, str | os.PathLike):
+        return Clip(source, live="://" in str(source), paced=paced)
+    return source
+
+
+class Clip:
+    """A file or an address. live: it is played as a camera would be, at its own rate, and may lose frames."""
+
+    def __init__(self, path: str | os.PathLike[str], live: bool = False, paced: bool = False) -> None:
+        self._reader = Reader(path)
+        self.name, self.live, self._paced = str(path), live, paced or live
+        self.rate, self.time_base = self._reader.rate, self._reader.time_base
+        self.sound = None if "://" in self.name else self.name
+
+    @property
+    def trouble(self) -> str | None:
+        return self._reader.trouble
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Frame]]:
+        begin: float | None = None
+        for at, frame in self._reader:
+            if self._paced:
+                now = time.perf_counter()
+                begin = now - float(at) if begin is None else begin
+                time.sleep(max(begin + float(at) - now, 0))
+            yield at, frame
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Camera:
+    """A camera, by OpenCV. index: 0 for the first one, or its path.
+
+    MJPG is asked for: raw pictures of 720p and more do not fit through USB 2 at full rate. `rate` is measured, since
+    cameras slow down in the dark and say nothing. Raises Unavailable where it cannot be opened, or stops.
+    """
+
+    live, time_base = True, CLOCK
+    sound: str | None = None
+    trouble: str | None = None
+
+    def __init__(self, index: int | str = 0, width: int = 1280, height: int = 720) -> None:
+        try:
+            import cv2
+        except ImportError:
+            raise Unavailable('cameras need OpenCV: pip install "fetfast[video]"') from None
+        self.name = f"camera {index}"
+        self._capture = cv2.VideoCapture(index)
+        if not self._capture.isOpened():
+            raise Unavailable(f"{self.name} cannot be opened; is it plugged in, free, and may you use it?")
+        if isinstance(index, int) or not Path(index).is_file():
+            self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # older pictures are of no use
+        self._frames, self._first, self._last = 0, 0.0, 0.0
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second as they came; as the camera says before there are 10."""
+        if self._frames >= 10 and self._last > self._first:
+            return Fraction((self._frames - 1) / (self._last - self._first)).limit_denominator(1000)
+        import cv2
+
+        said = self._capture.get(cv2.CAP_PROP_FPS)
+        return Fraction(said if 0 < said <= 240 else 30).limit_denominator(1000)
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Frame]]:
+        while True:
+            good, picture = self._capture.read()
+            if not good:
+                raise Unavailable(f"{self.name} gives no more pictures after {self._frames}; is it still plugged in?")
+            self._last = time.perf_counter()
+            self._first = self._first or self._last
+            self._frames += 1
+            if picture.ndim != 3:
+                raise BadInput(f"{self.name} gives no colour pictures, expected 3 channels")
+            yield (
+                Fraction(round((self._last - self._first) / float(CLOCK))) * CLOCK,
+                np.ascontiguousarray(picture[:, :, ::-1]),
+            )
+
+    def close(self) -> None:
+        self._capture.release()

@@ -1,0 +1,133 @@
+"""What is driven: a picture, or a video whose pose, gaze and background move on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+
+from fetfast import image
+from fetfast.face import Face, Landmarker, select
+from fetfast.image import Frame
+from fetfast.inputs import Target
+from fetfast.live.channel import Channel, start
+from fetfast.live.motion import CALIBRATION, Neutral, Smoother
+from fetfast.live.track import Tracker
+from fetfast.live.video import Reader, is_video
+from fetfast.spec import REGIONS
+
+
+@dataclass
+class View:
+    """A target at one moment: its frame, the faces in it, readied, and the expression that each would have at rest."""
+
+    frame: Frame
+    target: Target | None  # None where no face is seen
+    resting: list[Face]
+
+
+class Still:
+    """A picture. Raises BadInput, NoFace."""
+
+    regions = REGIONS
+
+    def __init__(self, picture: Any, resolution: int, which: str | int = "largest") -> None:
+        (frame, *_), _, _ = image.read(picture, "target")
+        name = str(picture) if isinstance(picture, str | os.PathLike) else "target"
+        faces = select(Landmarker().detect(frame), which, name)
+        self._view = View(frame, Target.prepare(frame, faces, resolution), faces)
+
+    def at(self, time: Fraction) -> View:
+        return self._view
+
+    def close(self) -> None:
+        pass
+
+
+class Moving:
+    """A video, read and followed in a thread of its own; from its start again when it ends. Of its face all but the
+    gaze is driven. settle: its resting face is found before the first frame is given, for relative mode.
+    Raises BadInput."""
+
+    regions = tuple(region for region in REGIONS if region != "gaze")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        resolution: int,
+        which: str | int = "largest",
+        smooth: float = 0.5,
+        settle: bool = False,
+    ) -> None:
+        self._path, self._resolution, self._which, self._smooth = path, resolution, which, smooth
+        self._settle = settle
+        Reader(path).close()  # says at once what is wrong with it
+        self._channel: Channel[tuple[Fraction, Frame, list[Face], list[Face]]] = Channel(4, drop=False)
+        self._thread = start("target", self._frames(), self._channel)
+        self._items = iter(self._channel)
+        self._next = next(self._items, None)
+        self._buffers: dict[str, np.ndarray] = {}
+        self._view: View | None = None
+
+    def at(self, time: Fraction) -> View:
+        """What is seen at `time`, seconds, never earlier than the last time."""
+        while self._next is not None and (self._view is None or self._next[0] <= time):
+            _, frame, faces, resting = self._next
+            target = Target.prepare(frame, faces, self._resolution) if faces else None
+            if target is not None:
+                # Only the newest view is ever rendered: all of as many faces share their memory.
+                if len(faces) == self._count:
+                    target.buffers = self._buffers
+                self._buffers, self._count = target.buffers, len(faces)
+            self._view, self._next = View(frame, target, resting), next(self._items, None)
+        assert self._view is not None  # a video without frames is refused when the first one is awaited
+        return self._view
+
+    _count = 0
+
+    def close(self) -> None:
+        self._channel.close()
+        self._thread.join(timeout=5)
+
+    def _frames(self) -> Iterator[tuple[Fraction, Frame, list[Face], list[Face]]]:
+        """Time, frame, its faces, and the same faces with their resting expressions, for ever."""
+        tracker, neutrals = Tracker(Landmarker(), self._which), dict[int, Neutral]()
+        if self._settle:
+            with Reader(self._path) as reader:
+                for time, frame in takewhile(lambda item: item[0] < CALIBRATION, reader):
+                    for number, face in tracker(frame).items():
+                        neutrals.setdefault(number, Neutral()).offer(face, float(time))
+        begin = Fraction(0)
+        while True:
+            smoothers: dict[int, Smoother] = {}
+            with Reader(self._path) as reader:
+                for time, frame in reader:
+                    faces = {
+                        number: smoothers.setdefault(number, Smoother(self._smooth))(face, float(time))
+                        for number, face in tracker(frame).items()
+                    }
+                    resting = [
+                        replace(
+                            face,
+                            blendshapes=neutrals.setdefault(number, Neutral())
+                            .offer(face, float(begin + time))
+                            .blendshapes,
+                        )
+                        for number, face in faces.items()
+                    ]
+                    yield begin + time, frame, list(faces.values()), resting
+                begin += time + (1 / reader.rate if reader.rate else Fraction(1, 25))
+
+
+def open_target(
+    target: Any, resolution: int, which: str | int = "largest", smooth: float = 0.5, settle: bool = False
+) -> Still | Moving:
+    """A path, or any picture that `image.read` takes. Raises BadInput, NoFace."""
+    if isinstance(target, str | os.PathLike) and is_video(target):
+        return Moving(target, resolution, which, smooth, settle)
+    return Still(target, resolution, which)
