@@ -24,7 +24,7 @@ class Mask:
     triangle_kind u8 [T]: FACE ...; landmarks i32 [468] vertex of each landmark; spread f32 [N, 468]: residuals of the
     landmarks -> of the vertices; balls: the eyeballs' vertices (left, right); centers f32 [2, 3] and irises
     f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
-    lips f32 [N] 0 ... 1: of the lips, the side that faces the teeth.
+    lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side.
     """
 
     neutral: np.ndarray
@@ -87,11 +87,11 @@ def opened(kit: Facekit) -> np.ndarray:
 
 
 def inner_lips(kit: Facekit) -> np.ndarray:
-    """f32 [all vertices]: 0 outside of the landmarks round the mouth's opening, 1 from 1.5 mm inside of them on."""
+    """f32 [all vertices]: signed distance (cm) of skin to the landmarks round the mouth's opening, positive inside."""
     flat = opened(kit)[:, :2]
     ring = flat[kit.landmark_vertices[list(CHAINS["lips"][1][:-1])]]
-    inside = np.clip(signed_distance(flat, ring) / 0.15, 0, 1)
-    return (inside * (kit.parts("Face") & (kit.neutral[:, 2] > 7))).astype(np.float32)
+    skin = kit.parts("Face") & (kit.neutral[:, 2] > 7)
+    return np.where(skin, signed_distance(flat, ring), -9).astype(np.float32)
 
 
 def spread(kit: Facekit, used: np.ndarray, kind: np.ndarray) -> np.ndarray:

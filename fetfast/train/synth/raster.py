@@ -71,8 +71,16 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     normals = np.zeros_like(vertices)
     for t in range(triangles.shape[0]):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
-        bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+        ax, ay, az = (
+            vertices[j, 0] - vertices[i, 0],
+            vertices[j, 1] - vertices[i, 1],
+            vertices[j, 2] - vertices[i, 2],
+        )
+        bx, by, bz = (
+            vertices[k, 0] - vertices[i, 0],
+            vertices[k, 1] - vertices[i, 1],
+            vertices[k, 2] - vertices[i, 2],
+        )
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         for n in (i, j, k):
             normals[n, 0] += nx
@@ -83,6 +91,25 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         if length > 0:
             normals[n] /= length
     return normals
+
+
+@njit(cache=True, nogil=True)
+def concavity(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """How far (cm) the mean of a vertex's neighbours lies above it along its normal, f32 [N]: creases are positive."""
+    sums = np.zeros_like(vertices)
+    count = np.zeros(vertices.shape[0], np.float32)
+    for t in range(triangles.shape[0]):
+        for corner in range(3):
+            i, j, k = triangles[t, corner], triangles[t, (corner + 1) % 3], triangles[t, (corner + 2) % 3]
+            count[i] += 2
+            for n in range(3):
+                sums[i, n] += vertices[j, n] + vertices[k, n]
+    out = np.zeros(vertices.shape[0], np.float32)
+    for i in range(vertices.shape[0]):
+        if count[i] > 0:
+            for n in range(3):
+                out[i] += (sums[i, n] / count[i] - vertices[i, n]) * normals[i, n]
+    return out
 
 
 @njit(cache=True, nogil=True)

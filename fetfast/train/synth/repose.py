@@ -18,7 +18,7 @@ from fetfast.train.facekit import Facekit
 from fetfast.train.synth.camera import rotation_matrix
 from fetfast.train.synth.fit import SKIN, Fit
 from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, MOUTH, SOCKET, TEETH, Mask, iris_rows
-from fetfast.train.synth.raster import halve, rasterize, vertex_normals
+from fetfast.train.synth.raster import concavity, halve, rasterize, vertex_normals
 
 LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
 FADE = 0.16  # crop sides over which displacement dies away round the face
@@ -49,6 +49,8 @@ OPENINGS = (
     ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382)),
     ((191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)),
 )
+LASHES = 0.15  # cm: half the width of the dark line that they draw along a lid
+CREASES = 8.0  # light lost a cm of concavity
 COLUMNS = 9  # displacement 2, light, trust, paint 3, depth 1, spare
 
 
@@ -69,6 +71,7 @@ class Portrait:
     left_over: np.ndarray  # f32 [478, 2] what is left of it at the landmarks
     light: np.ndarray  # f32 [4] brightness = light @ (1, normal)
     shade: np.ndarray  # f32 [N] brightness of the fitted shape
+    creases: np.ndarray  # f32 [N] its concavity
     trust: np.ndarray  # f32 [N] 0: hidden in the photo
     paint: np.ndarray  # f32 [N, 3] its colour then
     iris: np.ndarray  # f32 [2, 3] colours: of the iris, of the white
@@ -156,7 +159,8 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
         fit, np.ascontiguousarray(photo), real, base, screen[:, :2].copy(), residual, np.stack(opening), gaps,
-        left_over, light, brightness(light, normals), trust, paint, eyes, wears_glasses(picture, fit),
+        left_over, light, brightness(light, normals), concavity(placed, mask.triangles, normals), trust, paint, eyes,
+        wears_glasses(picture, fit),
     )  # fmt: skip
 
 
@@ -212,8 +216,16 @@ def fit_light(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def brightness(light: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    value = light[0] + normals @ light[1:]
-    return np.maximum(value, 0.35 * light[0]).astype(np.float32)
+    """f32 [N]: light on the mesh."""
+    return np.maximum(light[0] + normals @ light[1:], 0.35 * light[0]).astype(np.float32)
+
+
+def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
+    """f32 [N]: how much brighter the skin is than in the photo; less so where it creases more."""
+    normals = vertex_normals(placed, mask.triangles)
+    ratio = np.clip((brightness(portrait.light, normals) / portrait.shade) ** 0.8, 0.8, 1.2)
+    deeper = np.clip(concavity(placed, mask.triangles, normals) - portrait.creases, 0, 0.06)
+    return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
 
 
 def eye_colors(
@@ -229,7 +241,7 @@ def eye_colors(
         bright = color[white_at]
         bright = bright[bright.mean(1) >= np.percentile(bright.mean(1), 70)]
         shown = 0.75 * bright.mean(0) + 0.25 * bright.mean()
-        white = shown * max(1, 0.7 * white.mean() / shown.mean())  # lashes and lids shade it
+        white = shown * max(1, 0.6 * white.mean() / shown.mean())  # lashes and lids shade it
     iris_color = np.array([60.0, 45, 38]) * white.mean() / 200
     if iris_at.sum() > 8:
         iris_color = np.median(color[iris_at], 0)
@@ -255,10 +267,10 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     trust[inner] = seen[inner] * float(gap > LIP_GAP)
     depth = np.clip((z - 5.5) / 5.0, 0, 1)
     tooth = mask.kind == TEETH
-    relief = 0.15 + 0.85 * depth**1.5  # darker to the back, and in the gaps
+    relief = 0.1 + 0.9 * depth**2.5  # darker to the back, and in the gaps
     relief *= 0.7 + 0.3 * np.clip(normals[:, 2], 0, 1)
     paint[tooth] = np.minimum(tooth_tone * relief[tooth, None], 250)
-    flesh = lip * np.array([0.75, 0.5, 0.5]) * (0.1 + 0.65 * depth[:, None] ** 2)
+    flesh = lip * np.array([0.9, 0.64, 0.64]) * (0.08 + 0.72 * depth[:, None] ** 3)
     paint[mask.kind == MOUTH] = flesh[mask.kind == MOUTH]
 
     balls = np.concatenate(mask.balls)
@@ -275,10 +287,16 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
             away += 0.3 * np.abs(y[mine, None] - y[None, shown])
             weight = np.exp(-((away / 0.5) ** 2)) + 1e-9
             paint[mine] = weight @ colors[shown] / weight.sum(1, keepdims=True)
-    lips = mask.lips > 0
+    rim = mask.neutral[mask.landmarks[[*OPENINGS[0][0], *OPENINGS[1][0]]]]
+    away = ((mask.neutral[lids, None] - rim) ** 2).sum(2).min(1)
+    paint[lids] *= 1 - 0.6 * np.exp(-away[:, None] / LASHES**2)
+    hidden = np.clip(
+        (mask.lips + (0.1 if gap > LIP_GAP else 0)) / 0.15, 0, 1
+    )  # landmarks may lie on the teeth
+    lips = hidden > 0
     near = mask.neutral[lips, None, 0] - mask.neutral[None, mask.landmarks[RED], 0]
     weight = np.exp(-((near / 0.5) ** 2)) + 1e-9
-    trust[lips] = 1 - mask.lips[lips]
+    trust[lips] = 1 - hidden[lips]
     paint[lips] = 0.8 * weight @ colors[mask.landmarks[RED]] / weight.sum(1, keepdims=True)
     trust[mask.kind == SOCKET] = 0
     paint[mask.kind == SOCKET] = 0.5 * lip
@@ -294,10 +312,9 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
     points = points_of(mask, screen, irises) + portrait.left_over
     near = np.zeros((2 * size, 2 * size), np.float32)
     seen, weights = draw(screen, mask.triangles, 2 * size, near)
-    shade = brightness(portrait.light, vertex_normals(placed, mask.triangles))
     columns = np.empty((len(screen), COLUMNS), np.float32)
     columns[:, :2] = portrait.start - screen[:, :2]
-    columns[:, 2] = np.where(mask.kind == FACE, np.clip((shade / portrait.shade) ** 0.8, 0.75, 1.25), 1)
+    columns[:, 2] = relight(portrait, mask, placed)
     columns[:, 3] = portrait.trust
     columns[:, 4:7] = portrait.paint
     for side, ball in enumerate(mask.balls):
