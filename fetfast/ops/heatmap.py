@@ -63,7 +63,9 @@ def first_flow(
         source_points, driven_points = anchors(source_points, driven_points)
         widths = WIDTHS
     B, K, _ = driven_points.shape
-    if not (isinstance(widths, np.ndarray) and widths.shape == (K,) and (widths > 0).all()):
+    if not (
+        isinstance(widths, np.ndarray) and widths.dtype == np.float32 and widths.shape == (K,) and (widths > 0).all()
+    ):
         raise BadInput(f"first_flow(): widths is {describe(widths)}, expected float32 [{K}], above 0")
     out = _output("first_flow", out, (B, 2, size, size))
     displacement = source_points - driven_points
@@ -196,7 +198,8 @@ def _profiles(points: Array, widths: Array, size: int) -> tuple[Array, Array]:
     axis = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     d = axis - points.T[:, :, None]  # [2, K, size]
     d *= (np.float32(np.sqrt(0.5)) / widths)[:, None]
-    d *= d
+    with np.errstate(over="ignore"):  # infinitely far: exp gives 0
+        d *= d
     np.negative(d, out=d)
     np.exp(d, out=d)
     d[:, ~np.isfinite(points).all(1)] = 0

@@ -1,0 +1,194 @@
+"""crop and paste against the same steps chained in OpenCV.
+
+    python bench/bench_frame_ops.py               one table: medians of interleaved runs
+    pytest bench/bench_frame_ops.py --benchmark-enable
+
+A 640 x 480 driver is cropped, a 768 x 768 target warped and pasted into, at S = 128 and 256. The results are compared
+before anything is timed. OpenCV gets what does not change from frame to frame (pixel grids, the feather) for nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+
+from fetfast import _native
+from fetfast.ops.crop import crop, taps
+from fetfast.ops.paste import FEATHER, paste
+
+REPEATS = 60
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    ours: Callable[[], np.ndarray]
+    opencv: Callable[[], np.ndarray]
+    closeness: float  # mean absolute difference allowed, in levels of 255
+
+
+def cases() -> list[Case]:
+    rng = np.random.default_rng(0)
+    driver, target = picture(rng, 480, 640), picture(rng, 768, 768)
+    found = []
+    for S in (128, 256):
+        face = matrix(side=300, x=180, y=70)  # a face region of 300 pixels in the driver
+        head = matrix(side=560, x=110, y=130)  # the head in the target: three quarters of its width
+        flow = np.stack([smooth(rng, S, 0.02), smooth(rng, S, 0.02)])
+        mask, color = smooth(rng, S, 0.5)[None] + 0.5, np.stack([smooth(rng, S, 1.0) for _ in range(3)])
+        found += [
+            crop_case(f"crop driver, S {S}", driver, face, S, None),
+            crop_case(f"crop target, S {S}", target, head, S, None),
+            crop_case(f"warp target, S {S}", target, head, S, flow),
+            paste_case(f"paste flow, S {S}", target, head, flow, None, None),
+            paste_case(f"paste flow, mask, color, S {S}", target, head, flow, mask, color),
+        ]
+    return found
+
+
+def crop_case(name: str, frame: np.ndarray, M: np.ndarray, S: int, flow: np.ndarray | None) -> Case:
+    out = np.empty((3, S, S), np.float32)
+    n = taps(M, S)
+    fine = n * S  # OpenCV anti-aliases in two steps: n x n samples a pixel, then their mean
+    to_frame = M @ np.array([[1 / fine, 0, 0.5 / fine], [0, 1 / fine, 0.5 / fine], [0, 0, 1]]) - [
+        [0, 0, 0.5],
+        [0, 0, 0.5],
+    ]
+    grid = ((np.stack(np.meshgrid(np.arange(fine), np.arange(fine)), -1) + 0.5) / fine).astype(np.float32)
+
+    def opencv() -> np.ndarray:
+        if flow is None:
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            big = cv2.warpAffine(frame, to_frame, (fine, fine), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        else:
+            offset = cv2.resize(flow.transpose(1, 2, 0), (fine, fine), interpolation=cv2.INTER_NEAREST)
+            at = cv2.transform(cv2.add(grid, offset), M) - np.float32(0.5)
+            big = cv2.remap(frame, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        small = cv2.resize(big, (S, S), interpolation=cv2.INTER_AREA) if n > 1 else big
+        values = small.astype(np.float32)
+        values *= np.float32(1 / 127.5)
+        values -= 1
+        np.copyto(out, values.transpose(2, 0, 1))
+        return out
+
+    ours_out = np.empty_like(out)
+    return Case(name, lambda: crop(frame, M, S, flow, ours_out), opencv, closeness=0.5)
+
+
+def paste_case(
+    name: str, frame: np.ndarray, M: np.ndarray, flow: np.ndarray, mask: np.ndarray | None, color: np.ndarray | None
+) -> Case:
+    H, W, _ = frame.shape
+    S = flow.shape[1]
+    inverse = np.linalg.inv(np.vstack([M, [0, 0, 1]]))[:2]
+    corners = M @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
+    x0, y0 = np.floor(corners.min(1)).clip(0).astype(int)
+    x1, y1 = np.ceil(corners.max(1)).clip(0, [W, H]).astype(int)
+    pixels = (np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1)).astype(np.float32)
+    c = cv2.transform(pixels + np.float32(0.5), inverse)
+    t = (np.minimum(c, 1 - c) / FEATHER).clip(0, 1)
+    w = (t * t * (3 - 2 * t)).prod(-1, keepdims=True).astype(np.float32)
+    # From a pixel of the box to a pixel of the network's tensors.
+    to_tensor = S * inverse @ np.array([[1, 0, x0 + 0.5], [0, 1, y0 + 0.5], [0, 0, 1]]) - [[0, 0, 0.5], [0, 0, 0.5]]
+    turn = (M[:, :2]).astype(np.float32)
+    tensors = flow if mask is None or color is None else np.concatenate([flow, mask, color])
+
+    def opencv() -> np.ndarray:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (int(x1 - x0), int(y1 - y0))
+
+        def sampled(planes: np.ndarray) -> np.ndarray:
+            image = np.ascontiguousarray(planes.transpose(1, 2, 0))
+            return cv2.warpAffine(image, to_tensor, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+        at = cv2.add(cv2.transform(sampled(tensors[:2]) * w, turn), pixels)
+        warped = cv2.remap(frame, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        out = frame.copy()
+        box = out[y0:y1, x0:x1]
+        if mask is not None:
+            m = sampled(tensors[2:3])[..., None] * w
+            paint = sampled(tensors[3:]) * np.float32(127.5) + np.float32(127.5)
+            warped = warped + m * (paint - warped)
+            np.rint(warped, out=warped)
+            warped = warped.clip(0, 255).astype(np.uint8)
+        np.copyto(box, warped, where=w > 0)
+        return out
+
+    ours_out = np.empty_like(frame)
+    return Case(name, lambda: paste(frame, M, flow, mask, color, ours_out), opencv, closeness=1.0)
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Noise as smooth as a photo."""
+    image = cv2.GaussianBlur(rng.standard_normal((height, width, 3)), (0, 0), 2)
+    return (128 + 50 * image / image.std()).clip(0, 255).astype(np.uint8)
+
+
+def smooth(rng: np.random.Generator, S: int, size: float) -> np.ndarray:
+    field = cv2.GaussianBlur(rng.standard_normal((S, S)), (0, 0), S / 12)
+    return (size * (field / np.abs(field).max())).astype(np.float32)
+
+
+def matrix(side: float, x: float, y: float, turn: float = 0.1) -> np.ndarray:
+    c, s = side * np.cos(turn), side * np.sin(turn)
+    return np.array([[c, -s, x], [s, c, y]], np.float32)
+
+
+def difference(case: Case) -> float:
+    """Mean absolute difference of the two results, in levels of 255."""
+    ours, theirs = case.ours(), case.opencv()
+    return float(np.abs(ours.astype(np.float32) - theirs).mean()) * (127.5 if ours.dtype == np.float32 else 1)
+
+
+def use_threads(n: int) -> None:
+    _native.set_threads(n)
+    cv2.setNumThreads(n)
+
+
+def interleaved(*calls: Callable[[], object], repeats: int = REPEATS) -> list[list[float]]:
+    """Sorted times of each call in ms, taken in turns so that they share what else the machine does."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats):
+        for call, mine in zip(calls, times, strict=True):
+            begin = time.perf_counter()
+            call()
+            mine.append((time.perf_counter() - begin) * 1e3)
+    return [sorted(mine[repeats // 10 :]) for mine in times]
+
+
+def table() -> str:
+    lines = [f"{platform.processor() or platform.machine()}, OpenCV {cv2.__version__}; ms: median (10 % ... 90 %)"]
+    lines += [f"{'':<32}{'threads':>8}{'ours':>22}{'OpenCV':>22}{'faster':>8}{'difference':>12}"]
+    for case in cases():
+        apart = difference(case)
+        assert apart < case.closeness, f"{case.name}: results differ by {apart:.2f} levels"
+        for threads in (1, 2):
+            use_threads(threads)
+            ours, theirs = interleaved(case.ours, case.opencv)
+            ratio = statistics.median(theirs) / statistics.median(ours)
+            lines += [f"{case.name:<32}{threads:>8}{spread(ours):>22}{spread(theirs):>22}{ratio:>7.1f}x{apart:>12.2f}"]
+    return "\n".join(lines)
+
+
+def spread(times: list[float]) -> str:
+    low, high = times[len(times) // 10], times[-1 - len(times) // 10]
+    return f"{statistics.median(times):.2f} ({low:.2f} ... {high:.2f})"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_crop_and_paste(benchmark, case, threads):
+    assert difference(case) < case.closeness
+    use_threads(threads)
+    benchmark(case.ours)
+
+
+if __name__ == "__main__":
+    print(table())

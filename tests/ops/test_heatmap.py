@@ -1,0 +1,201 @@
+"""The landmarks' maps, CPU form: against the references, and what a first flow must do to a face."""
+
+import numpy as np
+import pytest
+import torch
+
+from fetfast.errors import BadInput
+from fetfast.ops import topology
+from fetfast.ops.anchors import LOWER, OPEN, UPPER, WIDTHS, anchors
+from fetfast.ops.heatmap import (
+    contours,
+    contours_reference,
+    first_flow,
+    first_flow_reference,
+    gaussians,
+    gaussians_reference,
+)
+
+RNG = np.random.default_rng(2)
+
+
+def points(B=1, K=478):
+    return RNG.uniform(-0.1, 1.1, (B, K, 2)).astype(np.float32)
+
+
+def face():
+    """[1, 478, 2] points that stand where a face's stand as far as the tests ask: lids, irises and lips."""
+    at = RNG.uniform(0.2, 0.8, (1, 478, 2)).astype(np.float32)
+    for part, middle, radius in (("lips", (0.5, 0.7), 0.1), ("eyes", (0.5, 0.4), 0.2)):
+        for chain in topology.CHAINS[part]:
+            turn = np.linspace(np.pi, -np.pi, len(chain))[:-1]
+            at[0, chain[:-1]] = np.stack([np.cos(turn), 0.1 * np.sin(turn)], 1) * radius + middle
+    at[0, list(topology.IRISES)] = (0.5, 0.4)
+    return at
+
+
+def assert_close(op, reference, *args, **kwargs):
+    """error(ours) <= 2 error(plain f32) against f64, both no better than a few roundings of the largest value."""
+    exact = reference(*[a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args], **kwargs).numpy()
+    plain = reference(*args, **kwargs).numpy()
+    got = op(*args, **kwargs)
+    assert got.shape == exact.shape and got.dtype == np.float32
+    floor = 4 * np.finfo(np.float32).eps * max(np.abs(exact).max(initial=0), 1e-3)
+    error = np.abs(got - exact).max(initial=0)
+    assert error <= 2 * np.abs(plain - exact).max(initial=0) + floor
+
+
+@pytest.mark.parametrize("size", [1, 17, 64])
+@pytest.mark.parametrize("B, K", [(0, 5), (1, 1), (2, 40)])
+def test_flow_is_its_reference(B, K, size):
+    source, driven = points(B, K), points(B, K)
+    if K > 1 and B:
+        driven[0, 3], source[-1, 7, 0] = np.nan, np.nan
+    widths = RNG.uniform(0.01, 0.2, K).astype(np.float32)
+    assert_close(first_flow, first_flow_reference, source, driven, size, widths=widths)
+
+
+def test_flow_of_a_face_is_its_reference():
+    source = face()
+    driven = (source + RNG.normal(0, 0.02, source.shape)).astype(np.float32)
+    driven[0, 30] = np.nan
+    assert_close(first_flow, first_flow_reference, source, driven, 48)
+
+
+def test_flow_is_backward_in_crop_sides():
+    source, driven = points(1, 4) * 0 + 0.5, points(1, 4) * 0 + 0.5
+    driven[..., 0] += 0.25
+    flow = first_flow(source, driven, 64, widths=np.full(4, 0.05, np.float32))[0]
+    at = flow[:, 32, 48]  # the driven point: its picture comes from the source point
+    assert -0.25 <= at[0] < -0.2 and abs(at[1]) < 1e-6
+    assert np.abs(flow[:, :, 0]).max() < 0.01  # far from every point it fades
+
+
+def test_flow_of_points_at_rest_is_exactly_zero():
+    at = face()
+    assert not first_flow(at, at, 32).any()
+
+
+def test_points_far_away_move_nothing():
+    at = face()
+    assert not first_flow(at * 1e20, at * 2e20, 16).any()
+
+
+def test_flow_takes_out_of_any_strides():
+    source, driven = face(), face()
+    want = first_flow(source, driven, 24)
+    nhwc = np.zeros((1, 24, 24, 5), np.float32)
+    out = nhwc[..., 2:4].transpose(0, 3, 1, 2)
+    assert first_flow(source, driven, 24, out) is out
+    assert np.array_equal(out, want) and not nhwc[..., [0, 1, 4]].any()
+
+
+def test_an_opening_mouth_does_not_show_its_lips_twice():
+    """From the upper lip to the lower one, the row that is looked at must go down steadily, or nearly."""
+    source, S = face(), 128
+    source[0, UPPER, 1] = source[0, LOWER, 1] = 0.7
+    source[0, UPPER, 0] = source[0, LOWER, 0] = np.linspace(0.42, 0.58, len(UPPER))
+    driven = source.copy()
+    driven[0, LOWER, 1] += 0.08
+    lips = np.array(UPPER + LOWER)
+    flow = first_flow(*anchors(source, driven), S, widths=WIDTHS)[0]
+    column, rows = S // 2, slice(int(0.71 * S), int(0.77 * S))
+    with_anchors = np.diff(flow[1, rows, column]) * S
+    bare = first_flow(source[:, lips], driven[:, lips], S, widths=WIDTHS[lips])[0]
+    assert with_anchors.min() > -2.5 and np.diff(bare[1, rows, column]).min() * S < 1.5 * with_anchors.min()
+
+
+def test_a_closing_lid_takes_along_what_it_covers():
+    source = face()
+    driven = source.copy()
+    driven[0, 158:161, 1] += 0.05
+    moved, there = anchors(source, driven)
+    displacement = (moved - there)[0]
+    assert np.allclose(displacement[468:473], (source - driven)[0, 158:161].mean(0), atol=1e-6)
+    assert not displacement[473:478].any()
+
+
+def test_anchors_are_the_same_for_tensors():
+    source, driven = points(2), points(2)
+    got = anchors(torch.from_numpy(source), torch.from_numpy(driven))
+    for mine, theirs in zip(anchors(source, driven), got, strict=True):
+        assert mine.dtype == np.float32 and mine.shape == (2, len(WIDTHS), 2)
+        np.testing.assert_allclose(mine, theirs.numpy(), atol=1e-6)
+
+
+def test_anchors_between_shut_lips_go_with_the_nearer_one_and_between_open_ones_by_the_way():
+    source = face()
+    for gap, shares in ((0.001, (0, 0, 1, 1)), (OPEN, (0.125, 0.375, 0.625, 0.875))):
+        driven = source.copy()
+        driven[0, UPPER] = (0.5, 0.5)
+        driven[0, LOWER] = (0.5, 0.5 + gap)
+        source[0, UPPER] = driven[0, UPPER]
+        source[0, LOWER] = driven[0, LOWER] + 1
+        moved, there = anchors(source, driven)
+        assert np.allclose((moved - there)[0, 478:, 0].reshape(4, 9), np.array(shares)[:, None], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 33, 64])
+@pytest.mark.parametrize("B", [0, 1, 3])
+def test_contours_are_their_reference(B, size):
+    at = points(B)
+    if B:
+        at[0, 61], at[-1, 10, 1] = np.nan, np.nan
+        at[-1, 14] = at[-1, 87]  # a line of no length
+    assert_close(contours, contours_reference, at, size)
+
+
+def test_a_contour_is_a_line_of_one_pixel():
+    at = np.array([[[0.25, 0.53125], [0.75, 0.53125]]], np.float32)  # through the middles of row 8's pixels
+    drawn = contours(at, 16, edges=np.array([[0, 1]], np.int32))[0, 0]
+    assert (drawn[8, 4:12] == 1).all() and not drawn[[6, 10]].any() and not drawn[:, [2, 13]].any()
+    assert drawn[7, 8] == drawn[9, 8] == 0
+
+
+def test_contours_of_points_far_away_draw_nothing_and_do_not_hang():
+    at = points()
+    for value in (1e20, -1e20, np.inf, -np.inf, np.nan):
+        assert not contours(np.full_like(at, value), 16).any()
+    at[0, ::2] = 1e6
+    assert np.isfinite(contours(at, 16)).all()
+
+
+def test_topology_is_whole():
+    assert len(topology.EDGES) == 157 and len(topology.SPACING) == 478
+    assert len(topology.LIPS) == 40 and len(topology.EYES) == 32 and len(topology.BROWS) == 20
+    assert len(topology.OVAL) == 36 and topology.IRISES == tuple(range(468, 478))
+    for part in ("lips", "eyes", "irises", "oval"):
+        assert all(chain[0] == chain[-1] and len(set(chain)) == len(chain) - 1 for chain in topology.CHAINS[part])
+
+
+@pytest.mark.parametrize("groups", [None, [[0, 2], [1], []]])
+@pytest.mark.parametrize("B, size", [(0, 8), (2, 1), (2, 37)])
+def test_gaussians_are_their_reference(B, size, groups):
+    at = points(B, 4)
+    if B:
+        at[0, 2, 0] = np.nan
+    assert_close(gaussians, gaussians_reference, at, size, 0.05, groups=groups)
+
+
+AT, OUT = points(1, 6), np.empty((1, 2, 8, 8), np.float32)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: first_flow(AT[0], AT[0], 8), r"source_points is float32 \[6, 2\], expected float32 \[B, K, 2\]"),
+        (lambda: first_flow(AT, AT[:, :5], 8), r"driven_points is float32 \[1, 5, 2\]"),
+        (lambda: first_flow(AT, AT, 8), r"widths is NoneType, expected float32 \[6\]"),
+        (lambda: first_flow(AT, AT, 8, widths=np.zeros(6, np.float32)), "above 0"),
+        (lambda: first_flow(AT, AT, 9, OUT, np.ones(6, np.float32)), r"out is .*, expected float32 \[1, 2, 9, 9\]"),
+        (lambda: contours(AT.astype(np.float64), 8), r"points is float64 \[1, 6, 2\]"),
+        (lambda: contours(AT, 8), r"edges name points 0 ... 477, expected 0 ... 5"),
+        (lambda: contours(AT, 8, edges=np.zeros((3, 2))), r"edges is float64 \[3, 2\], expected int32 \[E, 2\]"),
+        (lambda: contours(points(), 0), "size is 0"),
+        (lambda: gaussians(AT, 8, 0), "sigma is 0"),
+        (lambda: gaussians(AT, 8, 0.1, [[6]]), r"groups name points outside of 0 ... 5"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(BadInput, match=message):
+        call()

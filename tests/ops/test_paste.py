@@ -1,0 +1,184 @@
+"""paste against its reference, and what it promises bit for bit."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fetfast import _native
+from fetfast.errors import BadInput
+from fetfast.ops.paste import paste, paste_reference
+
+RNG = np.random.default_rng(1)
+S = 16
+
+
+def noise(height, width):
+    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def matrix(side, x, y, turn=0.0):
+    c, s = side * np.cos(turn), side * np.sin(turn)
+    return np.array([[c, -s, x], [s, c, y]], np.float32)
+
+
+def tensors(size=S, amount=0.03):
+    flow = (amount * RNG.standard_normal((2, size, size))).astype(np.float32)
+    mask = RNG.random((1, size, size), np.float32)
+    color = RNG.uniform(-1, 1, (3, size, size)).astype(np.float32)
+    return flow, mask, color
+
+
+FLOW, MASK, COLOR = tensors()
+ZERO = np.zeros_like(FLOW)
+INSIDE = matrix(40, 10, 12, 0.2)  # of a frame of 70 x 60
+
+
+def close(frame, M, flow, mask=None, color=None):
+    """Rounding may go either way only where plain f32 arithmetic leaves it open: a level apart at most, and at no more
+    than twice as many values as plain f32 differs at (and one in a thousand)."""
+    exact = paste_reference(frame.copy(), M, flow.astype(np.float64), mask, color).numpy().astype(int)
+    plain = paste_reference(frame.copy(), M, flow, mask, color).numpy().astype(int)
+    got = paste(frame, M, flow, mask, color)
+    assert got.dtype == np.uint8 and got.shape == frame.shape
+    assert np.abs(got - exact).max() <= 1
+    assert (got != exact).mean() <= 2 * (plain != exact).mean() + 1e-3
+
+
+@pytest.mark.parametrize("with_color", [False, True])
+@pytest.mark.parametrize("turn", [0.0, 0.4, 3.0])
+@pytest.mark.parametrize("side", [2.0, 30.0, 90.0, 1000.0])
+def test_scales_and_turns(side, turn, with_color):
+    close(noise(60, 70), matrix(side, 20, 15, turn), *tensors() if with_color else (FLOW,))
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 9), (7, 1), (3, 131)])
+def test_tiny_and_odd_frames(height, width):
+    close(noise(height, width), matrix(11, -2, -3, 0.1), FLOW, MASK, COLOR)
+
+
+@pytest.mark.parametrize("size", [1, 2, 65])
+def test_tensor_sizes(size):
+    close(noise(50, 40), matrix(44, -2, 3, 0.1), *tensors(size))
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.7])
+def test_zero_flow_gives_the_frame_back_bit_for_bit(turn):
+    frame = noise(60, 70)
+    M = matrix(40.3, 10.7, 12.1, turn)
+    assert np.array_equal(paste(frame, M, ZERO), frame)
+    assert np.array_equal(paste(frame, M, ZERO, np.zeros_like(MASK), COLOR), frame)
+
+
+def test_pixels_out_of_the_crop_are_the_frames_bit_for_bit():
+    frame = noise(60, 70)
+    got = paste(frame, INSIDE, 10 * FLOW, np.ones_like(MASK), COLOR)
+    y, x = np.mgrid[:60, :70] + 0.5
+    c = np.linalg.inv(INSIDE[:, :2].astype(np.float64)) @ np.stack([x - INSIDE[0, 2], y - INSIDE[1, 2]]).reshape(2, -1)
+    outside = ((c <= 0) | (c >= 1)).any(0).reshape(60, 70)
+    assert outside.any() and np.array_equal(got[outside], frame[outside])
+    assert (got[~outside] != frame[~outside]).mean() > 0.5
+    for far in (matrix(20, 500, 0), matrix(20, -500, -500)):
+        assert np.array_equal(paste(frame, far, FLOW), frame)
+
+
+def test_full_mask_shows_the_colour_inside():
+    color = np.full_like(COLOR, 0.5)
+    got = paste(noise(60, 70), matrix(60, 5, 0), ZERO, np.ones_like(MASK), color)
+    assert (got[10:50, 15:55] == 191).all()  # 0.5 * 127.5 + 127.5 = 191.25
+
+
+def test_a_flow_moves_by_crop_sides():
+    frame = noise(80, 80)
+    flow = ZERO.copy()
+    flow[0] = 0.125
+    got = paste(frame, matrix(64, 8, 8), flow)
+    assert np.array_equal(got[20:60, 20:60], frame[20:60, 28:68])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[:, ::-1],
+        lambda a: a[::-1],
+        lambda a: a[..., ::-1],
+        lambda a: a[3:-2, 4:-5],
+        lambda a: a.transpose(1, 0, 2),
+        lambda a: np.concatenate([a, a[..., :1]], 2)[..., :3],
+        lambda a: np.concatenate([a[..., :1], a], 2)[..., 1:],
+    ],
+)
+def test_any_strides(view):
+    frame = view(noise(60, 70))
+    want = paste(np.ascontiguousarray(frame), INSIDE, FLOW, MASK, COLOR)
+    assert np.array_equal(paste(frame, INSIDE, FLOW, MASK, COLOR), want)
+    strided = [np.repeat(a, 2, 2)[:, :, ::2] for a in (FLOW, MASK, COLOR)]
+    out = view(np.zeros((60, 70, 3), np.uint8))
+    assert paste(frame, INSIDE, *strided, out=out) is out
+    assert np.array_equal(out, want)
+
+
+def test_nan_counts_as_zero_and_infinity_stays_in_the_frame():
+    frame = noise(60, 70)
+    clean, holes = [a.copy() for a in (FLOW, MASK, COLOR)], [a.copy() for a in (FLOW, MASK, COLOR)]
+    for a, b in zip(clean, holes, strict=True):
+        a[:, 2:7, 3:9] = 0
+        b[:, 2:7, 3:9] = np.nan
+    assert np.array_equal(paste(frame, INSIDE, *holes), paste(frame, INSIDE, *clean))
+    for value in (np.inf, -np.inf, 1e38):
+        paste(frame, INSIDE, np.full_like(FLOW, value), np.full_like(MASK, value), np.full_like(COLOR, value))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=6, max_size=6),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
+def test_any_matrix_pastes_or_is_refused(values, height, width):
+    frame = noise(height, width)
+    try:
+        got = paste(frame, np.array(values, np.float32).reshape(2, 3), np.zeros((2, 2, 2), np.float32))
+    except BadInput:
+        return
+    assert np.array_equal(got, frame)
+
+
+def test_threads_do_not_change_bytes():
+    frame, M = noise(300, 320), matrix(280, 10, 20, 0.1)
+    threads = _native.threads()
+    try:
+        _native.set_threads(1)
+        want = paste(frame, M, FLOW, MASK, COLOR)
+        _native.set_threads(3)
+        with ThreadPoolExecutor(4) as pool:
+            for got in pool.map(lambda _: paste(frame, M, FLOW, MASK, COLOR), range(24)):
+                assert np.array_equal(got, want)
+    finally:
+        _native.set_threads(threads)
+
+
+FRAME = noise(60, 70)
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ((FRAME[..., :2], INSIDE, FLOW), r"frame is uint8 \[60, 70, 2\]"),
+        ((FRAME, INSIDE * np.inf, FLOW), "expected finite numbers"),
+        ((FRAME, INSIDE * [[1, 1, 1], [0, 0, 1]], FLOW), "expected an invertible matrix"),
+        ((FRAME, INSIDE * 0, FLOW), "expected an invertible matrix"),
+        ((FRAME, INSIDE, FLOW.astype(np.float16)), r"flow is float16 \[2, 16, 16\], expected float32 \[2, F, F\]"),
+        ((FRAME, INSIDE, FLOW, MASK), "one of mask and color"),
+        ((FRAME, INSIDE, FLOW, MASK[:, :8, :8], COLOR), r"mask is float32 \[1, 8, 8\], expected float32 \[1, 16, 16\]"),
+        ((FRAME, INSIDE, FLOW, MASK, COLOR[:1]), r"color is float32 \[1, 16, 16\], expected float32 \[3, 16, 16\]"),
+        ((FRAME, INSIDE, FLOW, None, None, FRAME[:-1]), r"out is uint8 \[59, 70, 3\], expected uint8 \[60, 70, 3\]"),
+        ((FRAME, INSIDE, FLOW, None, None, FRAME), "out overlaps the frame"),
+        ((FRAME, INSIDE, FLOW, None, None, FRAME[::-1]), "out overlaps the frame"),
+    ],
+)
+def test_errors(args, message):
+    with pytest.raises(BadInput, match=r"paste\(\): .*" + message):
+        paste(*args)
