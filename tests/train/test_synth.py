@@ -13,7 +13,8 @@ from fetfast.spec import BLENDSHAPES
 from fetfast.train.synth import pairs
 from fetfast.train.synth.expression import random_expression
 from fetfast.train.synth.fit import SKIN, Fit, fit, fit_file
-from fetfast.train.synth.repose import Portrait, prepare, repose
+from fetfast.train.synth.portrait import Portrait, prepare
+from fetfast.train.synth.repose import repose
 
 SIZE = 128
 LIDS = (159, 145)  # of the subject's right eye
@@ -22,7 +23,7 @@ LIPS = (13, 14)
 
 @pytest.fixture(scope="module")
 def model(data: Path) -> pairs.Model:
-    return pairs.Model.open(data / "ict_facekit_f16.npz")
+    return pairs.open_model(data / "ict_facekit_f16.npz")
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +153,9 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(
     assert made["pairs"] == 14 and made["portraits"] == 3
     first = train_data.Pairs.open(tmp_path / "pairs")
     found = [(file, fit_file(model.kit, file)) for file in sorted(portraits.glob("*.jpg"))]
-    pairs.start_worker(kit)
     train_data.create(tmp_path / "alone", 14, 64, first.about)
     for person in (2, 0, 1):
-        pairs.fill_rows((tmp_path / "alone", found, person, 64, 7))
+        pairs.fill_rows(kit, tmp_path / "alone", found, 64, 7, person)
     second = train_data.Pairs.open(tmp_path / "alone")
     for name, rows in first.arrays.items():
         np.testing.assert_array_equal(rows, second.arrays[name], err_msg=name)

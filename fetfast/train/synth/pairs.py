@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from fetfast.train.facekit import Facekit
 from fetfast.train.synth.expression import mirror_blendshapes, mirror_points, random_expression
 from fetfast.train.synth.fit import Fit, fit_file
 from fetfast.train.synth.mask import Mask
-from fetfast.train.synth.repose import Portrait, prepare, repose
+from fetfast.train.synth.portrait import Portrait, prepare
+from fetfast.train.synth.repose import repose
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
@@ -45,10 +47,12 @@ class Model:
     points: np.ndarray
     blendshapes: np.ndarray
 
-    @classmethod
-    def open(cls, facekit: Path) -> Model:
-        kit = Facekit.open(facekit)
-        return cls(kit, Mask.of(kit), mirror_points(kit), mirror_blendshapes())
+
+@cache
+def open_model(facekit: Path) -> Model:
+    """The model, read once per process."""
+    kit = Facekit.open(facekit)
+    return Model(kit, Mask.of(kit), mirror_points(kit), mirror_blendshapes())
 
 
 def held_out(path: Path) -> bool:
@@ -108,8 +112,10 @@ def generate(
 
     files = sorted(p for p in portraits.glob("*") if p.suffix.lower() in PICTURES)
     workers = workers or os.cpu_count() or 1
-    with pool(facekit, workers) as run:
-        fits = list(tqdm(run.map(try_fit, files), total=len(files), desc="fit", disable=None))
+    with pool(workers) as run:
+        fits = list(
+            tqdm(run.map(partial(try_fit, facekit), files), total=len(files), desc="fit", disable=None)
+        )
         found = [(file, fit) for file, fit in zip(files, fits, strict=True) if fit is not None]
         if not found:
             raise BadInput(f"generate(): no picture with a face in {portraits}; give a folder of portraits")
@@ -118,21 +124,22 @@ def generate(
             "held_out": [n for n, (file, _) in enumerate(found) if held_out(file)],
         }  # fmt: skip
         data.create(folder, count, size, about)
-        jobs = [(folder, found, person, size, seed) for person in range(len(found))]
+        fill = partial(fill_rows, facekit, folder, found, size, seed)
+        people = range(len(found))
         start = time.perf_counter()
-        spent = sum(tqdm(run.map(fill_rows, jobs), total=len(jobs), desc="pairs", disable=None))
+        spent = sum(tqdm(run.map(fill, people), total=len(people), desc="pairs", disable=None))
         seconds = time.perf_counter() - start
     return {"pairs": count, "portraits": len(found), "seconds": seconds, "rate": count / max(spent, 1e-9)}
 
 
 @contextmanager
-def pool(facekit: Path, workers: int) -> Iterator[ProcessPoolExecutor]:
+def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes with one thread each: more would only fight over the cores."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     try:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(facekit,)) as run:
+        with ProcessPoolExecutor(workers, context) as run:
             yield run
     finally:
         for name, value in before.items():
@@ -142,31 +149,25 @@ def pool(facekit: Path, workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def start_worker(facekit: Path) -> None:
-    """A worker opens the model once and keeps it for its jobs, as attribute of this function."""
-    start_worker.model = Model.open(facekit)  # type: ignore[attr-defined]
-
-
-def try_fit(file: Path) -> Fit | None:
+def try_fit(facekit: Path, file: Path) -> Fit | None:
     try:
-        return fit_file(start_worker.model.kit, file)  # type: ignore[attr-defined]
+        return fit_file(open_model(facekit).kit, file)
     except NoFace:
         return None
 
 
-def fill_rows(job: tuple[Path, list[tuple[Path, Fit]], int, int, int]) -> float:
+def fill_rows(
+    facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: int, seed: int, person: int
+) -> float:
     """Make all pairs of one person; returns the seconds of processor time that they took."""
-    folder, found, person, size, seed = job
-    model: Model = start_worker.model  # type: ignore[attr-defined]
+    model = open_model(facekit)
     file, fit = found[person]
-    donors = np.stack(
-        [f.expression for p, f in found if held_out(file) or not held_out(p)] or [fit.expression]
-    )
+    # Expressions of people held out are shown only on people held out.
+    donors = np.stack([other.expression for path, other in found if held_out(file) or not held_out(path)])
     arrays = {p.stem: np.load(p, mmap_mode="r+", allow_pickle=False) for p in folder.glob("*.npy")}
-    rows = range(person, len(arrays["person"]), len(found))
     portrait = prepare(model.kit, model.mask, image.load(file), fit, size)
     start = time.process_time()
-    for row in rows:
+    for row in range(person, len(arrays["person"]), len(found)):
         for name, value in pair(model, portrait, donors, np.random.default_rng([seed, row])).items():
             arrays[name][row] = value
         arrays["person"][row] = person
