@@ -142,7 +142,7 @@ def test_batches_depend_on_seed_and_step_alone_and_never_hold_the_held_out(folde
 def test_training_lowers_the_loss_and_makes_weights_that_build(folder, tmp_path, short):
     output = tmp_path / "W.safetensors"
     figures = loop.train("unet", folder, output, steps=30)
-    assert figures["fuse"]["error"] < figures["fuse"]["still"]
+    assert figures["fuse"]["fused"] < figures["fuse"]["still"]
     assert figures["unet"]["net"] > figures["unet"]["copy"]
     run = output.with_suffix("")
     assert {file.name for file in (run / "unet").iterdir()} >= {"log.csv", "curves.png", "sheet.png", "checkpoint.pt"}
