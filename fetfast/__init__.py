@@ -12,12 +12,13 @@ from fetfast.errors import BadInput, BadPlan, FetfastError, MissingAsset, NoFace
 
 if TYPE_CHECKING:
     from fetfast.engine import Engine
+    from fetfast.live.loop import Loop
     from fetfast.plan import Plan
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "BadPlan", "Engine", "FetfastError", "MissingAsset", "NoFace", "Plan", "Unavailable"]
+__all__ = ["BadInput", "BadPlan", "Engine", "FetfastError", "Loop", "MissingAsset", "NoFace", "Plan", "Unavailable"]
 
-_LAZY = {"Engine": "fetfast.engine", "Plan": "fetfast.plan"}
+_LAZY = {"Engine": "fetfast.engine", "Loop": "fetfast.live.loop", "Plan": "fetfast.plan"}
 
 
 def __getattr__(name: str) -> Any:

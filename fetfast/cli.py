@@ -49,50 +49,109 @@ def main() -> None:
 
     \b
     fetfast transfer smile.jpg portrait.jpg -o smiling.png
+    fetfast live --source 0 --target portrait.jpg
     fetfast doctor
     """
 
 
-def _regions(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
     return int(value) if value.isdecimal() else value
 
 
+def _shared(command: Any) -> Any:
+    """The options of all commands that move a face."""
+    for option in (
+        click.option("--smooth", type=float, default=0.5, help="Videos: 0 (off) to 1, how much jitter is taken out."),
+        click.option(
+            "--mode",
+            type=click.Choice(("absolute", "relative")),
+            default="absolute",
+            help="Videos: the driver's expression, or its change from the driver's resting face.",
+        ),
+        click.option(
+            "--face",
+            callback=_face,
+            default="largest",
+            help="Which of the target: largest, all, or an index from left.",
+        ),
+        click.option(
+            "--regions",
+            callback=_regions,
+            help=f"What moves, separated by commas.  [default: {','.join(REGIONS)}; of a video without the gaze]",
+        ),
+        click.option("--intensity", type=float, default=1.0, help="0: the target as it is; 1: as the driver; up to 2."),
+        click.option("--backend", default="auto", help=BACKEND_HELP),
+        click.option("--plan", help=PLAN_HELP),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("src", type=FILE)
 @click.argument("tgt", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="Where the result goes: .png, .jpg or .webp.")
-@click.option("--plan", help=PLAN_HELP)
-@click.option("--backend", default="auto", help=BACKEND_HELP)
-@click.option("--intensity", type=float, default=1.0, help="0: the target as it is; 1: SRC's expression; up to 2.")
-@click.option("--regions", callback=_regions, default=",".join(REGIONS), help="What moves, separated by commas.")
 @click.option(
-    "--face", callback=_face, default="largest", help="Which face of TGT: largest, all, or an index (0: leftmost)."
+    "-o", "--output", type=FILE, required=True, help="Where the result goes: .png, .jpg, .webp; .mp4, .mov, .mkv."
 )
+@_shared
 @click.option("--sheet", is_flag=True, help="Write close-ups of source, target and result side by side.")
 @click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
 def transfer(
     src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
-    regions: tuple[str, ...], face: str | int, sheet: bool, mark: bool,
+    regions: tuple[str, ...] | None, face: str | int, mode: str, smooth: float, sheet: bool, mark: bool,
 ) -> None:  # fmt: skip
     """Puts SRC's expression onto the face in TGT.
 
     TGT keeps its identity, pose, hair, background and size. The file written carries a machine-readable mark that it
     was synthesised. Show people only as they would agree to be shown.
+
+    SRC may be a video: its times and its sound are kept. TGT may then be one too: it goes on as it was filmed, and
+    only its expression is replaced.
     """
     from fetfast import image
     from fetfast.engine import Engine
 
+    if src.suffix.lower() not in image.FORMATS and _is_video(src):
+        options = {"intensity": intensity, "regions": regions, "face": face, "mode": mode, "smooth": smooth}
+        _transfer_video(src, tgt, output, plan, backend, mark, options)
+        return
     image.check_output(output)
     engine = Engine(plan, backend)
-    result = engine.transfer(src, tgt, intensity=intensity, regions=regions, face=face)
+    result = engine.transfer(src, tgt, intensity=intensity, regions=regions or REGIONS, face=face)
     if sheet:
         result = _sheet(engine, image.load(src), image.load(tgt), result, face)
     image.save(output, result, mark=mark)
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
+
+
+def _is_video(path: Path) -> bool:
+    from fetfast.live.video import is_video
+
+    return is_video(path)
+
+
+def _transfer_video(
+    src: Path, tgt: Path, output: Path, plan: str | None, backend: str, mark: bool, options: dict[str, Any]
+) -> None:
+    from fetfast import image, live
+    from fetfast.engine import Engine
+    from fetfast.live.video import FORMATS
+
+    image.check_output(output, FORMATS)
+    engine = Engine(plan, backend)
+    try:
+        figures = live.transfer(engine, src, tgt, output, mark=mark, **options)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; what was written of {output} can be played", err=True)
+        sys.exit(130)
+    if figures["trouble"]:
+        click.echo(f"fetfast: {figures['trouble']}", err=True)
+    speed = f"{figures['frames']} frames, {figures['fps']:.1f} a second"
+    click.echo(f"{output}: {engine.plan.name} on {engine.backend}, {speed}")
 
 
 def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: str | int) -> Frame:
@@ -104,6 +163,26 @@ def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: st
     places = [engine.prepare(source).matrices[0], *[engine.prepare(target, face).matrices[0]] * 2]
     closeups = [crop(frame, M, 512) for frame, M in zip((source, target, result), places, strict=True)]
     return np.concatenate([((c + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0) for c in closeups], axis=1)
+
+
+@main.command()
+@click.option("--source", default="0", help="Who drives: a camera's index or path, a video, an rtsp or http address.")
+@click.option("--target", required=True, help="Who is driven: a picture or a video.")
+@_shared
+@click.option("--preview/--no-preview", default=True, help="A window; press h in it for its keys. Or a status line.")
+@click.option("--virtual-camera", is_flag=True, help="Send the result to a camera that other programs see.")
+@click.option("--record", type=FILE, help="Write the result: .mp4, .mov, .mkv.")
+@click.option("--stats", is_flag=True, help="At the end, show rates, latencies and dropped frames.")
+@click.option("--stats-json", type=FILE, help="Write these figures to a file.")
+def live(source: str, target: str, plan: str | None, backend: str, **options: Any) -> None:
+    """Drives a face with your own, from a camera, a stream or a video.
+
+    Ctrl-C ends it; what was recorded by then can be played.
+    """
+    from fetfast.engine import Engine
+    from fetfast.live import console
+
+    console.run(Engine(plan, backend), source, target, **options)
 
 
 @main.command()

@@ -17,6 +17,8 @@ from fractions import Fraction
 from threading import Lock
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from fetfast.engine import Engine
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Face
@@ -92,6 +94,8 @@ class Loop:
         self.stats = Stats()
         self.driver: Frame | None = None  # of the frame given last
         self._recorder: Recorder | None = None
+        self._trouble: str | None = None  # of recordings that have ended
+        self.recorded = 0  # frames, in those
         self._lock = Lock()  # of the target and the recorder, which other threads use and the user replaces
         self._last: Face | None = None
         self._ended = False  # by itself: the source has no more
@@ -101,6 +105,8 @@ class Loop:
             self._target.close()
             raise
         drop = self.source.live
+        # The matrix products here are small: a second thread of BLAS spins longer than it works.
+        self._limits = threadpool_limits(1, user_api="blas")
         captured: Channel[Moment] = Channel(WAITING, drop)
         read: Channel[Moment] = Channel(WAITING, drop)
         rendered: Channel[Moment] = Channel(WAITING, drop)
@@ -158,6 +164,8 @@ class Loop:
         if recorder is not None:
             recorder.close(whole)
             self.stats.dropped_recording += recorder.dropped
+            self.recorded += recorder.frames
+            self._trouble = recorder.trouble or self._trouble
 
     @property
     def recording(self) -> Recorder | None:
@@ -167,7 +175,7 @@ class Loop:
     def trouble(self) -> str | None:
         """What went wrong without ending the loop: a damaged file, a recording that the disk has no room for."""
         recorder = self._recorder
-        return (recorder.trouble if recorder else None) or self.source.trouble
+        return (recorder.trouble if recorder else self._trouble) or self.source.trouble
 
     def close(self) -> None:
         """Ends all threads and the recording."""
@@ -179,6 +187,7 @@ class Loop:
         if not self._threads[0].is_alive():  # else a driver hangs: closing under its feet would crash
             self.source.close()
         self.stop_recording(whole=self._ended)
+        self._limits.restore_original_limits()
 
     def __enter__(self) -> Loop:
         return self
