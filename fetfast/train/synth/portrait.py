@@ -62,7 +62,7 @@ class Portrait:
     left_over: np.ndarray  # f32 [478, 2] what is left of it at the landmarks
     light: np.ndarray  # f32 [4] brightness = light @ (1, normal)
     shade: np.ndarray  # f32 [N] brightness of the fitted shape
-    creases: np.ndarray  # f32 [N] its concavity
+    creases: np.ndarray  # f32 [N] its concavity, where it is concave
     trust: np.ndarray  # f32 [N] 0: hidden in the photo
     paint: np.ndarray  # f32 [N, 3] its colour then
     iris: np.ndarray  # f32 [2, 3] colours: of the iris, of the white
@@ -142,8 +142,8 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
         fit, np.ascontiguousarray(photo), real, base, screen[:, :2].copy(), residual, np.stack(opening), gaps,
-        left_over, light, brightness(light, normals), concavity(placed, mask.triangles, normals), trust, paint, eyes,
-        wears_glasses(picture, fit),
+        left_over, light, brightness(light, normals), np.maximum(concavity(placed, mask.triangles, normals), 0),
+        trust, paint, eyes, wears_glasses(picture, fit),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from fetfast.train.synth.raster import concavity, halve, vertex_normals
 
 FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does
-CREASES = 8.0  # light lost a cm of concavity
+CREASES = 6.0  # light lost a cm of concavity
 COLUMNS = 7  # displacement 2, light, trust, paint 3 (of an eyeball: direction from its centre)
 
 
@@ -44,7 +44,7 @@ def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
     """f32 [N]: how much brighter the skin is than in the photo; less so where it creases more."""
     normals = vertex_normals(placed, mask.triangles)
     ratio = np.clip((brightness(portrait.light, normals) / portrait.shade) ** 0.8, 0.8, 1.2)
-    deeper = np.clip(concavity(placed, mask.triangles, normals) - portrait.creases, 0, 0.06)
+    deeper = np.clip(np.maximum(concavity(placed, mask.triangles, normals), 0) - portrait.creases, 0, 0.04)
     return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
 
 
