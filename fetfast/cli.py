@@ -367,20 +367,29 @@ def evaluate(
 
 
 @main.command()
-@click.option("--facekit", type=FILE, required=True, help="ICT-FaceKit's folder, or the packed npz.")
-@click.option("--portraits", type=FILE, required=True, help="A folder of pictures, one person each.")
+@click.option("--portraits", type=FILE, help="A folder of pictures, one person each; re-posed by the --facekit.")
+@click.option("--facekit", type=FILE, help="ICT-FaceKit's folder, or the packed npz.")
+@click.option("--videos", type=FILE, help="Instead: a folder of videos, one person each; two frames are a pair.")
 @click.option("-o", "--output", type=FILE, required=True, help="The folder to write.")
 @click.option("--count", type=click.IntRange(1), default=8000, help="How many pairs.")
 @click.option("--size", type=click.IntRange(32, 1024), default=256, help="Side of their pictures; twice a network's.")
 @click.option("--seed", type=int, default=0, help="The same seed gives the same bytes.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 def synth(
-    facekit: Path, portraits: Path, output: Path, count: int, size: int, seed: int, workers: int | None
+    portraits: Path | None, facekit: Path | None, videos: Path | None, output: Path, count: int, size: int, seed: int,
+    workers: int | None,
 ) -> None:  # fmt: skip
-    """Makes training pairs: portraits under two expressions each, re-posed by the morphable model."""
+    """Makes training pairs: one person under two expressions, and where the landmarks go."""
     from fetfast.train.synth import pairs
+    from fetfast.train.synth import videos as reenactment
 
-    made = pairs.generate(facekit, portraits, output, count, size, seed, workers)
+    if bool(portraits) == bool(videos) or (portraits and not facekit):
+        raise click.UsageError("give --portraits with --facekit, or --videos")
+    if videos:
+        made = reenactment.generate(videos, output, count, size, seed)
+        click.echo(f"{output}: {made['pairs']} pairs of {made['videos']} videos")
+        return
+    made = pairs.generate(facekit, portraits, output, count, size, seed, workers)  # type: ignore[arg-type]
     click.echo(
         f"{output}: {made['pairs']} pairs of {made['portraits']} portraits in {made['seconds']:.0f} s,"
         f" {made['rate']:.1f} pairs/s per core"
