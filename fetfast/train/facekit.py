@@ -171,6 +171,7 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
 def read_obj(path: Path) -> dict[str, np.ndarray]:
     """Vertices, texture points and quads (fourth corner -1: a triangle) of a Wavefront file."""
     vertices, points, faces, faces_uv, materials, names = [], [], [], [], [], ["none"]
+    material = 0
     for line in path.read_text().splitlines():
         word, *rest = line.split() or [""]
         if word == "v":
@@ -180,14 +181,13 @@ def read_obj(path: Path) -> dict[str, np.ndarray]:
         elif word == "usemtl":
             if rest[0] not in names:
                 names.append(rest[0])
-            current = names.index(rest[0])
-            materials_now = current
+            material = names.index(rest[0])
         elif word == "f":
             corners = [[int(i) - 1 for i in corner.split("/")[:2]] for corner in rest]
             corners += [[-1, -1]] * (4 - len(corners))
             faces.append([c[0] for c in corners])
             faces_uv.append([c[-1] if len(c) > 1 else 0 for c in corners])
-            materials.append(materials_now if len(names) > 1 else 0)
+            materials.append(material)
     return {
         "neutral": np.array(vertices, np.float32),
         "uv": np.array(points or [[0, 0]], np.float32),
