@@ -18,7 +18,7 @@ def part(shape, device, dtype=torch.float16, channels_last=True, up="none", norm
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("up", UP)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("H, W", [(1, 1), (3, 5), (8, 16)])
+@pytest.mark.parametrize("H, W", [(1, 1), (3, 5)])
 def test_against_reference(H, W, dtype, up, channels_last, device):
     s = 1 if up == "none" else 2
     a = part((2, 20, H, W), device, dtype, channels_last, up)

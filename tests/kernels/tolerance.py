@@ -15,14 +15,12 @@ DTYPES = [torch.float32, torch.float16, *([torch.bfloat16] if torch.cuda.is_avai
 ROUNDING = {torch.float32: 2.0**-22, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 
 
-def widened(value: Any) -> Any:
-    """Tensors, and dataclasses of tensors, in f64."""
+def on_cpu(value: Any, wide: bool = False) -> Any:
+    """Tensors, and dataclasses of tensors, where references run; in f64 if wide."""
     if isinstance(value, Tensor):
-        return value.double() if value.is_floating_point() else value
+        return value.cpu().double() if wide and value.is_floating_point() else value.cpu()
     if hasattr(value, "__dataclass_fields__"):
-        return type(value)(**{name: widened(getattr(value, name)) for name in value.__dataclass_fields__})
-    if isinstance(value, list | tuple):
-        return type(value)(widened(item) for item in value)
+        return type(value)(**{name: on_cpu(getattr(value, name), wide) for name in value.__dataclass_fields__})
     return value
 
 
@@ -36,8 +34,8 @@ def error(got: Tensor, exact: Tensor) -> float:
 
 def assert_close(got: Tensor, reference: Callable[..., Tensor], *args: Any, eager: Tensor | None = None) -> None:
     """`got` against reference(*args). `eager`: what plain PyTorch gives at this precision, if not the reference."""
-    exact = reference(*widened(args))
-    plain = reference(*args) if eager is None else eager
+    exact = reference(*(on_cpu(arg, wide=True) for arg in args))
+    plain = reference(*map(on_cpu, args)) if eager is None else eager
     assert got.shape == exact.shape
     allowed = max(2 * error(plain, exact), ROUNDING[got.dtype])
     assert error(got, exact) <= allowed, f"error {error(got, exact):.2e}, allowed {allowed:.2e}"

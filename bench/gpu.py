@@ -1,0 +1,137 @@
+"""The proof on a GPU: tests for real, the card's two ceilings, each kernel, whole networks. `make gpu` runs it.
+
+    python bench/gpu.py [tests] [kernels] [networks] [compiled] [tune] [--out DIR] [--minutes N] [--dry] [--sanitize]
+
+Without names: tests, kernels, networks and compiled (torch.compile of what those two measured), in that order, each
+stopping in time for the whole to end within --minutes (9). What was not reached is in the file as null. `tune` measures
+configurations of `conv`. Writes DIR/gpu-NAME.json, and prints a table last.
+
+Every figure is checked before it is timed (error against f64 at most twice that of eager PyTorch), on random data,
+in CUDA graphs over so many sets of it that the last call's is not in the cache. `floor` is the larger of bytes that
+must move over the measured copy rate and operations over the measured matrix rate.
+
+--dry runs the same code in Triton's interpreter at tiny sizes: it proves that the program runs, and measures nothing.
+--sanitize runs the kernels' small cases under compute-sanitizer's memcheck and racecheck instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SECTIONS = ("tests", "kernels", "networks", "compiled", "tune")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="what to run")
+    parser.add_argument("--out", type=Path, default=ROOT / "out")
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--dry", action="store_true")
+    parser.add_argument("--sanitize", action="store_true")
+    options = parser.parse_args()
+    if options.dry:
+        os.environ["TRITON_INTERPRET"] = "1"
+    if options.sanitize:
+        return sanitize()
+    end = time.monotonic() + 60 * options.minutes - 20
+    wanted = options.sections or SECTIONS[:4]
+    failed = run_tests(end) if "tests" in wanted and not options.dry else 0
+
+    import gpu_cases
+
+    figures: dict[str, Any] = {"machine": machine(options.dry), "tests_failed": failed}
+    bench = gpu_cases.Bench(dry=options.dry, end=end)
+    figures["ceilings"] = bench.ceilings()
+    if "kernels" in wanted:
+        figures["kernels"] = bench.kernels()
+    if "networks" in wanted:
+        figures["networks"] = bench.networks()
+    if "compiled" in wanted:
+        bench.compiled_networks(figures.get("networks", []))
+        bench.compiled_kernels(figures.get("kernels", []))
+    if "tune" in wanted:
+        figures["tuned"] = bench.tuned()
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = "dry" if options.dry else "-".join(figures["machine"]["device"].split())
+    file = options.out / f"gpu-{name}.json"
+    file.write_text(json.dumps(figures, indent=1))
+    print(table(figures))
+    print(file)
+    wrong = [row["name"] for row in figures.get("kernels", []) + figures.get("networks", []) if row.get("ok") is False]
+    if wrong:
+        print("WRONG:", ", ".join(wrong))
+    return int(bool(failed or wrong))
+
+
+def run_tests(end: float) -> int:
+    """The kernels' and the backend's tests on the device. Returns pytest's exit status."""
+    parallel = ["-n", "8"] if importlib.util.find_spec("xdist") else []
+    command = [sys.executable, "-m", "pytest", "tests/kernels", "-q", *parallel, "-p", "no:cacheprovider"]
+    try:
+        return subprocess.run(command, cwd=ROOT, timeout=max(1, end - time.monotonic())).returncode
+    except subprocess.TimeoutExpired:
+        print("tests: out of time")
+        return 124
+
+
+def sanitize() -> int:
+    """compute-sanitizer over the small cases of every kernel; its exit status is the first that is not 0."""
+    tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    cases = ["tests/kernels/test_norm_act.py", "tests/kernels/test_upcat.py", "tests/kernels/test_conv.py",
+             "tests/kernels/test_heatmap.py", "tests/kernels/test_frame.py"]  # fmt: skip
+    for check in ("memcheck", "racecheck"):
+        print(f"== {check}", flush=True)
+        # PyTorch's caching allocator would hide what is outside of a tensor but inside of its block
+        environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+        python = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "not compiles", *cases]
+        run = subprocess.run(
+            [tool, "--tool", check, "--error-exitcode", "9", "--target-processes", "all", *python],
+            cwd=ROOT, env=environment,
+        )  # fmt: skip
+        if run.returncode:
+            return run.returncode
+    return 0
+
+
+def machine(dry: bool) -> dict[str, Any]:
+    import torch
+    import triton
+
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    found = {
+        "device": "interpreter" if dry else torch.cuda.get_device_name(),
+        "torch": torch.__version__, "triton": triton.__version__, "python": sys.version.split()[0],
+        "commit": commit or os.environ.get("FETFAST_COMMIT", "unknown"), "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }  # fmt: skip
+    if not dry:
+        asked = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
+        query = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"]
+        answer = subprocess.run(query, capture_output=True, text=True).stdout.splitlines()[:1]
+        found |= dict(zip(asked.split(","), (answer or [""])[0].split(", "), strict=False))
+    return found
+
+
+def table(figures: dict[str, Any]) -> str:
+    ceilings = figures["ceilings"]
+    lines = [f"copy {ceilings['copy_gb_s']:.0f} GB/s, matrix product {ceilings['matmul_tflop_s']:.0f} TFLOP/s"]
+    for title in ("kernels", "networks"):
+        for row in figures.get(title, []):
+            times = [f"{way} {t['median_us']:.1f}" if t else f"{way} not reached" for way, t in row["times"].items()]
+            right = "ok" if row["ok"] else "WRONG"
+            lines.append(f"{row['name']:<44} {right:<6} floor {row['floor_us']:.1f} us, {', '.join(times)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    sys.exit(main())
