@@ -9,14 +9,14 @@ from fetfast.engine import Engine
 from fetfast.errors import BadInput
 from fetfast.live.loop import Loop
 from fetfast.live.record import reason
-from fetfast.live.sources import Clip
+from fetfast.live.sources import Source
 from fetfast.live.video import Writer
 
 Path = str | os.PathLike[str]
 
 
 def transfer(
-    engine: Engine, driver: Path, target: Path, output: Path, *, mark: bool = True, **options: Any
+    engine: Engine, driver: Path | Source, target: Path, output: Path, *, mark: bool = True, **options: Any
 ) -> dict[str, Any]:
     """Writes `target`, a picture or a video, driven by the video `driver`, with the driver's times and sound.
 
@@ -24,7 +24,7 @@ def transfer(
     Where the work ends early (an error, a full disk, Ctrl-C) what was written by then is a file that can be played.
     Raises BadInput, NoFace, Unavailable.
     """
-    with Loop(engine, Clip(driver), target, **options) as loop:
+    with Loop(engine, driver, target, **options) as loop:
         source = loop.source
         writer = Writer(output, source.rate, source.time_base, source.sound, mark=mark)
         try:

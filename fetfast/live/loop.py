@@ -10,6 +10,7 @@ file none is lost.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Loop:
     def __init__(
         self,
         engine: Engine,
-        source: int | str | Source = 0,
+        source: int | str | os.PathLike[str] | Source = 0,
         target: Any = None,
         *,
         mode: str = "absolute",

@@ -1,0 +1,23 @@
+"""A source made of frames."""
+
+import time
+from fractions import Fraction
+
+
+class Frames:
+    """A source made of frames at 25 a second. live: they come at that rate and wait for nobody."""
+
+    name, time_base, sound, rate = "frames", Fraction(1, 25), None, Fraction(25)
+
+    def __init__(self, frames, live=False, trouble=None):
+        self._frames, self.live, self.trouble, self.closed = frames, live, trouble, False
+
+    def __iter__(self):
+        begin = time.perf_counter()
+        for i, frame in enumerate(self._frames):
+            if self.live:
+                time.sleep(max(begin + i / 25 - time.perf_counter(), 0))
+            yield Fraction(i, 25), frame
+
+    def close(self):
+        self.closed = True
