@@ -165,7 +165,7 @@ def interleaved(*calls: Callable[[], object], repeats: int = REPEATS) -> list[li
 
 def table() -> str:
     lines = [f"{platform.processor() or platform.machine()}, OpenCV {cv2.__version__}; ms: median (10 % ... 90 %)"]
-    lines += [f"{'':<32}{'threads':>8}{'ours':>22}{'OpenCV':>22}{'faster':>8}{'difference':>12}"]
+    lines += [f"{'':<32}{'threads':>8}{'ours':>28}{'OpenCV':>28}{'faster':>8}{'difference':>12}"]
     for case in cases():
         apart = difference(case)
         assert apart < case.closeness, f"{case.name}: results differ by {apart:.2f} levels"
@@ -173,7 +173,7 @@ def table() -> str:
             use_threads(threads)
             ours, theirs = interleaved(case.ours, case.opencv)
             ratio = statistics.median(theirs) / statistics.median(ours)
-            lines += [f"{case.name:<32}{threads:>8}{spread(ours):>22}{spread(theirs):>22}{ratio:>7.1f}x{apart:>12.2f}"]
+            lines += [f"{case.name:<32}{threads:>8}{spread(ours):>28}{spread(theirs):>28}{ratio:>7.1f}x{apart:>12.2f}"]
     return "\n".join(lines)
 
 
