@@ -349,18 +349,20 @@ def bench(plan: str | None, backend: str, steps: int, json_file: Path | None) ->
 @main.command()
 @click.argument("plan", required=False)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
-@click.option("--targets", type=FILE, help="A folder of portraits.  [default: the shared portraits]")
+@click.option("--targets", type=FILE, help="A folder of portraits.  [default: shared ones that PLAN never saw]")
 @click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
 @click.option("--every", type=click.IntRange(1), default=8, help="Take each Nth frame of a driving video.")
+@click.option("--pairs", "known", type=FILE, help="Pairs made by fetfast synth: those held out are compared too.")
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
 def evaluate(
-    plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, json_file: Path | None
-) -> None:
+    plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, known: Path | None,
+    json_file: Path | None,
+) -> None:  # fmt: skip
     """Measures how well PLAN carries expressions over, and how well the target stays itself."""
     from fetfast import evaluate as suite
     from fetfast.engine import Engine
 
-    figures = suite.evaluate(Engine(plan, backend), targets, drivers, every)
+    figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
     click.echo(suite.table(figures))
     if json_file:
         json_file.write_text(json.dumps(figures, indent=1))

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from fetfast import image
 from fetfast.engine import Engine
 from fetfast.errors import BadInput
-from fetfast.evaluate import data, expression, identity
+from fetfast.evaluate import data, expression, identity, pairs, reenact
 from fetfast.face import Face, Landmarker
 
 MEASURES = {"expression": expression, "identity": identity}
+COMPARISONS = {"reenactment": reenact, "pairs": pairs}  # with pictures that are known to be right; they `describe` too
 
 
 def evaluate(
@@ -31,19 +32,22 @@ def evaluate(
     targets: Path | None = None,
     drivers: Path | None = None,
     every: int = 8,
+    known: Path | None = None,
 ) -> dict[str, Any]:
     """Drives every target with every driving frame and measures the results.
 
     engine: an Engine, or the path or name of a plan.
-    targets: a folder of photographs, the largest face of each; None: the portraits of the data folder.
+    targets: a folder of photographs, the largest face of each; None: the portraits of the data folder that the plan
+    was not trained on.
     drivers: a video, or a folder of photographs; None: the data folder's clip. Of a video every `every`-th frame,
-    from the first on, is taken.
+    from the first on, is taken, and the clip is reenacted from its first frame.
+    known: a folder of pairs made by `fetfast synth`, of which those held out are compared with the truth.
 
     Returns what was run and under "measures" each measure's figures, or {"unavailable": why}; ready for JSON.
     Raises BadInput, Unavailable (a video without PyAV), MissingAsset (no data folder).
     """
     engine = Engine(engine) if isinstance(engine, str) else engine
-    targets = targets or data.default("portraits")
+    photos = data.photos(targets) if targets else data.unseen(engine.plan, data.photos(data.default("portraits")))
     drivers = drivers or data.default("clips/single_face.mp4")
     reasons = {name: measure.why_not() for name, measure in MEASURES.items()}
     readers = {name: measure.reader() for name, measure in MEASURES.items() if reasons[name] is None}
@@ -68,7 +72,7 @@ def evaluate(
         raise BadInput(f"evaluate(): no face in any picture of {drivers}, expected at least one driver")
 
     target_values, output_values, lost = [], [], 0
-    for photo in tqdm(data.photos(targets), "evaluate", unit="target", disable=None, leave=False):
+    for photo in tqdm(photos, "evaluate", unit="target", disable=None, leave=False):
         frame = image.load(photo)
         if (face := find(frame)) is None:
             faceless.append(photo.name)
@@ -83,7 +87,7 @@ def evaluate(
             lost += found is None
         output_values.append(row)
     if not target_values:
-        raise BadInput(f"evaluate(): no face in any picture of {targets}, expected at least one target")
+        raise BadInput(f"evaluate(): no face in any of {len(photos)} pictures, expected one target or more")
 
     scores: dict[str, Any] = {name: {"unavailable": reason} for name, reason in reasons.items() if reason}
     for name in readers:
@@ -92,6 +96,10 @@ def evaluate(
             np.array([values[name] for values in driver_values]),
             np.array([[values[name] for values in row] for row in output_values]),
         )
+    if drivers.is_file() and len(driving) > 1:
+        scores["reenactment"] = reenact.reenact(engine, driving)
+    if known is not None:
+        scores["pairs"] = pairs.pairs(engine, known)
     return {
         "plan": engine.plan.name,
         "digest": engine.plan.digest,
@@ -101,7 +109,7 @@ def evaluate(
         "driver": drivers.name + (f", every {every}th frame" if drivers.is_file() and every > 1 else ""),
         "without_face": faceless,
         "results_without_face": lost,
-        "measures": {name: scores[name] for name in MEASURES},
+        "measures": {name: scores[name] for name in (*MEASURES, *COMPARISONS) if name in scores},
     }
 
 
@@ -112,7 +120,8 @@ def table(figures: dict[str, Any]) -> str:
         f" ({figures['driver']})"
     ]
     for name, scores in figures["measures"].items():
-        text = f"left out: {scores['unavailable']}" if "unavailable" in scores else MEASURES[name].describe(scores)
+        measure = (MEASURES | COMPARISONS)[name]
+        text = f"left out: {scores['unavailable']}" if "unavailable" in scores else measure.describe(scores)
         lines.append(f"  {name:<12}{text}")
     if figures["without_face"]:
         lines.append(f"  left out, no face found: {', '.join(figures['without_face'])}")

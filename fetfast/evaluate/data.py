@@ -12,6 +12,7 @@ import numpy as np
 from fetfast import image
 from fetfast.errors import BadInput, MissingAsset, Unavailable
 from fetfast.image import Frame
+from fetfast.plan import Plan
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -22,6 +23,15 @@ def default(name: str) -> Path:
     if not (folder / name).exists():
         raise MissingAsset(f"no {name} in {folder}; give your own --targets and --drivers, or set FETFAST_DATA")
     return folder / name
+
+
+def unseen(plan: Plan, photos: list[Path]) -> list[Path]:
+    """Those photographs that the plan was not trained on, as its header tells by their names; all, where it was trained
+    on none."""
+    about = plan.provenance.get("data", {})
+    held_out = {about["portraits"][i] for i in about.get("held_out", ())}
+    trained = set(about.get("portraits", ())) - held_out
+    return [photo for photo in photos if photo.name not in trained]
 
 
 def photos(path: Path) -> list[Path]:

@@ -22,7 +22,6 @@ from fetfast.ops.crop import crop
 from fetfast.ops.paste import paste
 from fetfast.ops.topology import LIPS
 from fetfast.spec import BLENDSHAPES, REGIONS
-from fetfast.train.data import Pairs
 
 SIDE = 128
 SHOWN = ("copy", "warp", "net")
@@ -31,6 +30,8 @@ SHOWN = ("copy", "warp", "net")
 def pairs(engine: Engine, folder: Path, count: int | None = None) -> dict[str, float]:
     """Mean PSNR and SSIM in the face's box and PSNR in the mouth's, over `count` held-out pairs of a folder made by
     `fetfast synth`, or all. Raises BadInput."""
+    from fetfast.train.data import Pairs
+
     found = Pairs.open(folder)
     rows = found.held_out if count is None else found.held_out[:: max(1, len(found.held_out) // count)][:count]
     scores = []

@@ -7,14 +7,10 @@ frame left as it is: what doing nothing scores.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fetfast.engine import Engine
-from fetfast.errors import BadInput
-from fetfast.evaluate import data
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
@@ -23,16 +19,12 @@ from fetfast.ops.crop import crop
 SIDE = 128
 
 
-def reenact(engine: Engine, clip: Path, every: int = 1) -> dict[str, float]:
-    """Mean PSNR and SSIM over every `every`-th frame of `clip` but the first. Raises BadInput where no two show a
-    face."""
-    faces = [(frame, face) for _, frame in data.frames(clip, every) for face in engine.landmarker.detect(frame)[:1]]
-    if len(faces) < 2:
-        raise BadInput(f"reenact(): a face in {len(faces)} frames of {clip}, expected two or more")
-    (first, first_face), *driving = faces
+def reenact(engine: Engine, faces: list[tuple[Face, Frame]]) -> dict[str, float]:
+    """Mean PSNR and SSIM over the frames of a clip, but the first: two or more, each with its face."""
+    (first_face, first), *driving = faces
     target = engine.prepare(first, first_face)
     scores = []
-    for frame, face in driving:
+    for face, frame in driving:
         truth = _crop(frame, face)
         points = to_crop(face.landmarks[:, :2], crop_matrix(face.landmarks))
         box = face_box(points, SIDE)

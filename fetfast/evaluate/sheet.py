@@ -54,11 +54,7 @@ def spread(count: int, of: int) -> list[int]:
 def main(plan: str | None, targets: Path | None, drivers: Path | None, rows: int, columns: int, output: Path) -> None:
     """Portraits under other faces' expressions, to be looked at and never published."""
     engine = Engine(plan)
-    trained = engine.plan.provenance.get("data", {})
-    held_out = {trained["portraits"][i] for i in trained["held_out"]} if trained else set()
-    photos = data.photos(targets or data.default("portraits"))
-    if targets is None and held_out:
-        photos = [photo for photo in photos if photo.name in held_out]
+    photos = data.photos(targets) if targets else data.unseen(engine.plan, data.photos(data.default("portraits")))
     found = []
     for _, frame in data.frames(drivers or data.default("portraits")):
         found += [(frame, face) for face in engine.landmarker.detect(frame)[:1]]
