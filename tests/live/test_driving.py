@@ -94,8 +94,8 @@ def test_relative_mode_at_rest_leaves_the_target_alone(engine, driver, portrait_
     plain = load(portrait_file)
     resting, _ = shown(engine, Frames([driver[0]] * 30), portrait_file, mode="relative")
     moved, _ = shown(engine, Frames([driver[0]] * 25 + [driver[70]] * 10), portrait_file, mode="relative")
-    assert max(change(frame, plain) for frame in resting) < 0.02
     assert change(moved[-1], plain) > 0.3
+    assert max(change(frame, plain) for frame in resting) < 0.1 * change(moved[-1], plain)
 
 
 def test_recalibrating_makes_the_face_of_now_the_resting_one(engine, driver, portrait_file):
@@ -156,17 +156,20 @@ def test_a_slow_viewer_of_a_live_source_loses_old_frames_and_all_are_counted(eng
 def test_the_target_can_be_replaced(engine, driver, portrait_file, data):
     other = data / "portraits" / "005.jpg"
     with Loop(engine, Frames(driver[:20]), portrait_file) as loop:
-        for i, (last, _) in enumerate(loop):
-            if i == 3:
+        made = []
+        for frame, _ in loop:
+            made.append(frame)
+            if len(made) == 3:
                 loop.target = other
-            if i == 5:
+            if len(made) == 5:
                 with pytest.raises(NoFace):
                     loop.target = np.zeros((64, 64, 3), np.uint8)
-    assert change(last, load(other)) < 10 < change(last, load(portrait_file))
+    assert change(made[-1], load(other)) < 10 < change(made[-1], load(portrait_file))
 
 
-def test_an_address_on_the_network(engine, clip, portrait_file):
+def test_an_address_on_the_network(engine, driver, portrait_file, make_clip):
     """A clip from a web server on this machine comes at its own rate, and as a live source."""
+    clip = make_clip(driver[:40], "clip.mkv")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(clip.parent)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -175,7 +178,7 @@ def test_an_address_on_the_network(engine, clip, portrait_file):
             assert loop.source.live
             for _ in loop:
                 pass
-        assert time.perf_counter() - begin > 2.2 and loop.stats.frames + loop.stats.dropped == 72
+        assert time.perf_counter() - begin > 1.5 and loop.stats.frames + loop.stats.dropped == 40
         with pytest.raises(BadInput, match="cannot be opened"):
             Loop(engine, f"http://127.0.0.1:{server.server_port}/none.mp4", portrait_file)
     finally:
@@ -258,6 +261,7 @@ def test_tiny_files(engine, driver, portrait_file, make_clip, tmp_path, count):
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        out.start_encoding()
         for frame in driver[:count]:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         out.mux(stream.encode(None))
@@ -266,7 +270,7 @@ def test_tiny_files(engine, driver, portrait_file, make_clip, tmp_path, count):
         with Reader(tmp_path / "out.mp4") as reader:
             assert len(list(reader)) == 1
         return
-    with pytest.raises(BadInput, match=r"tiny\.mkv"):
+    with pytest.raises(BadInput, match=r"no frame that can be decoded|cannot be opened"):
         transfer(engine, path, portrait_file, tmp_path / "out.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.mkv"]
 

@@ -33,6 +33,7 @@ def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, 
             setattr(video.codec_context, name, value)
         if sound:
             audio = out.add_stream(sound, rate=48000, layout="mono")
+        out.start_encoding()
         for i in range(frames):
             picture = av.VideoFrame.from_ndarray(QUARTERS, format="rgb24")
             full, matrix = context.get("color_range", 1), context.get("colorspace", 5)
@@ -193,7 +194,7 @@ def test_what_is_no_video_is_said(tmp_path, content):
 
 def test_a_file_without_frames_and_with_one(tmp_path):
     none, one = raw(tmp_path / "none.mkv", frames=0), raw(tmp_path / "one.mkv", frames=1)
-    with pytest.raises(BadInput, match=r"none\.mkv"), Reader(none) as reader:
+    with pytest.raises(BadInput, match=r"no frame that can be decoded|cannot be opened"), Reader(none) as reader:
         list(reader)
     with Reader(one) as reader:
         assert len(list(reader)) == 1 and reader.trouble is None
