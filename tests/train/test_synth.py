@@ -112,6 +112,20 @@ def test_landmarks_lie_where_the_landmarker_sees_them(
     assert error[list(LIP_RING)].mean() < 0.4 * still[list(LIP_RING)].mean()
 
 
+def test_look_alikes_are_other_faces_in_the_same_place(
+    model: pairs.Model, portrait: np.ndarray, fitted: Fit
+) -> None:
+    big = prepare(model.kit, model.mask, portrait, fitted, 256)
+    other = pairs.varied(model.mask, big, np.random.default_rng(1))
+    made = repose(model.kit, model.mask, other, fitted.expression)
+    unit = eye_distance(fitted.landmarks)
+    changed = np.linalg.norm(made.points - fitted.landmarks, axis=1).mean() / unit
+    assert 0.02 < changed < 0.1
+    assert np.abs((made.points - fitted.landmarks).mean(0)).max() / unit < 0.03
+    seen = Landmarker(threads=1).detect(made.image)[0].landmarks[:, :2] / 256
+    assert np.linalg.norm(seen - made.points, axis=1).mean() / unit < 0.027
+
+
 def test_gaze_moves_the_iris(model: pairs.Model, portrait_128: Portrait, fitted: Fit) -> None:
     wanted = wearing(
         model, fitted.expression, eyeLookOut_L=0.8, eyeLookIn_L=0, eyeLookIn_R=0.8, eyeLookOut_R=0

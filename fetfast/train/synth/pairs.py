@@ -2,7 +2,8 @@
 
     fetfast synth --facekit ict_facekit_f16.npz --portraits FOLDER -o PAIRS
 
-A pair is the target (B, e1), the truth (B, e2), and e2 as numbers; half of the pairs have the photo itself at one end.
+A pair is the target (B, e1), the truth (B, e2), and e2 as numbers; half of the pairs have the photo itself at one end,
+four in ten show a look-alike of the person at both.
 The same seed gives the same bytes, with any number of workers: pair n belongs to portrait n modulo their number, and
 its chance comes from (seed, n).
 """
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,15 @@ from fetfast import image
 from fetfast.errors import BadInput, NoFace
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.expression import mirror_blendshapes, mirror_points, random_expression
-from fetfast.train.synth.fit import Fit, fit_file
+from fetfast.train.synth.fit import IDENTITIES, Fit, fit_file
 from fetfast.train.synth.mask import Mask
 from fetfast.train.synth.portrait import Portrait, prepare
 from fetfast.train.synth.repose import repose
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
+SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
+TURN = np.array([0.10, 0.06])  # of yaw and pitch, radians
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -67,8 +70,10 @@ def pair(
 
     The blendshapes are exact where the picture is made, and the landmarker's where it is the photo.
     """
-    fit, real = portrait.fit, rng.random()
-    ends = []
+    real, ends = rng.random(), []
+    if real >= 0.6:
+        portrait = varied(model.mask, portrait, rng)
+    fit = portrait.fit
     for is_photo in (real < 0.25, 0.25 <= real < 0.5):
         if is_photo:
             ends.append((portrait.real, fit.landmarks, fit.blendshapes))
@@ -90,6 +95,18 @@ def pair(
         "target_points": target_points.astype(np.float32), "driven_points": driven_points.astype(np.float32),
         "target_blendshapes": target_shapes, "source_blendshapes": source_shapes,
     }  # fmt: skip
+
+
+def varied(mask: Mask, portrait: Portrait, rng: np.random.Generator) -> Portrait:
+    """Somebody who resembles this person, the head turned a little: both ends of a pair that shows no photo."""
+    shape = np.tensordot(rng.normal(0, SHAPE, IDENTITIES).astype(np.float32), mask.identities, 1)
+    yaw, pitch = np.clip(rng.normal(0, TURN), -2 * TURN, 2 * TURN)
+    turned = portrait.fit.pose.turned(yaw, pitch)
+    # About the head's own middle, which stays where it is.
+    middle = portrait.base[mask.landmarks].mean(0)
+    moved = (portrait.fit.pose.place(middle[None]) - turned.place(middle[None]))[0]
+    fit = replace(portrait.fit, rotation=turned.rotation, translation=turned.translation + moved)
+    return replace(portrait, fit=fit, base=portrait.base + shape - shape[mask.landmarks].mean(0))
 
 
 def generate(
