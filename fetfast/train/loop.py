@@ -60,12 +60,13 @@ class Run:
     critic_optimizer: torch.optim.Optimizer | None
     step: int = 0
     seconds: float = 0.0
+    data: list[str] = field(default_factory=list)  # digests of the sets of pairs that it has seen
     log: list[dict[str, float]] = field(default_factory=list)
 
     def state(self) -> dict[str, Any]:
         parts = {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
         return {name: part.state_dict() for name, part in parts.items()} | {
-            "step": self.step, "seconds": self.seconds, "log": self.log,
+            "step": self.step, "seconds": self.seconds, "data": self.data, "log": self.log,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -117,11 +118,12 @@ def train(
         if file.exists():
             run.load(torch.load(file, map_location=place, weights_only=True))
         if stage in (None, recipe.stage):
+            run.data = list(dict.fromkeys([*run.data, pairs.digest]))
             advance(run, recipe, spec, pairs, file.parent, minutes=minutes, steps=steps or recipe.steps, seed=seed)
         modules[recipe.stage] = run.average
         if run.step:
             figures[recipe.stage] = measure(run.average, recipe, spec, pairs)
-            taken[recipe.stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1)}
+            taken[recipe.stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1), "data": run.data}
     save(output, modules, provenance=origin(pairs, seed) | {"trained": taken}, metrics=figures)
     return figures
 
@@ -278,5 +280,5 @@ def origin(pairs: Pairs, seed: int) -> dict[str, Any]:
         "seed": seed,
         "commit": command.stdout.strip() or "unknown",
         "torch": torch.__version__,
-        "data": {"sha256": pairs.digest, "pairs": len(pairs.trained), **pairs.about},
+        "data": {"pairs": len(pairs.trained), **pairs.about},
     }

@@ -150,7 +150,7 @@ def test_training_lowers_the_loss_and_makes_weights_that_build(folder, tmp_path,
     assert not plan.random_weights
     assert plan.metrics["unet"]["net"] == figures["unet"]["net"]
     assert plan.provenance["trained"]["unet"]["steps"] == 30
-    assert plan.provenance["data"]["sha256"] == data.Pairs.open(folder).digest
+    assert plan.provenance["trained"]["unet"]["data"] == [data.Pairs.open(folder).digest]
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(folder, tmp_path, short):
