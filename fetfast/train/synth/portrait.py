@@ -87,9 +87,7 @@ def pose_mesh(kit: Facekit, mask: Mask, fit: Fit, base: np.ndarray, expression: 
     irises = []
     for side, ball in enumerate(mask.balls):
         yaw, pitch = np.clip(gaze[side], -0.7, 0.7)
-        turn = (rotation_matrix(np.array([0, yaw, 0])) @ rotation_matrix(np.array([-pitch, 0, 0]))).astype(
-            np.float32
-        )
+        turn = (rotation_matrix(np.array([0, yaw, 0])) @ rotation_matrix(np.array([-pitch, 0, 0]))).astype(np.float32)
         center = mask.centers[side] + (base[ball] - mask.neutral[ball]).mean(0)
         shape[ball] = (shape[ball] - center) @ turn.T + center
         irises.append((mask.irises[side] - mask.centers[side]) @ turn.T + center)
@@ -150,9 +148,7 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
 def wears_glasses(picture: np.ndarray, fit: Fit) -> bool:
     """Does a sharp edge cross the bridge of the nose? Right for all 56 portraits it was set on, 12 with glasses."""
     grey = (crop(picture, fit.M, 256).mean(0) + 1) * 127.5
-    x, top, low = (256 * np.array([fit.landmarks[9, 0], fit.landmarks[9, 1], fit.landmarks[5, 1]])).astype(
-        int
-    )
+    x, top, low = (256 * np.array([fit.landmarks[9, 0], fit.landmarks[9, 1], fit.landmarks[5, 1]])).astype(int)
     bridge = grey[top:low, x - 3 : x + 4].mean(1)
     return bool(np.abs(np.diff(bridge)).max(initial=0) > GLASSES_EDGE * (grey.mean() + 20))
 
@@ -175,9 +171,7 @@ def visible(mask: Mask, screen: np.ndarray, size: int = 256) -> np.ndarray:
     return np.clip((seen - 2) / 3, 0, 1)
 
 
-def draw(
-    screen: np.ndarray, triangles: np.ndarray, size: int, near: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def draw(screen: np.ndarray, triangles: np.ndarray, size: int, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rasterise points in crop units at `size`: triangle per pixel, weights."""
     points = screen * np.array([size, size, 1], np.float32)
     seen = np.full((size, size), -1, np.int32)
@@ -203,9 +197,7 @@ def brightness(light: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.maximum(light[0] + normals @ light[1:], 0.35 * light[0]).astype(np.float32)
 
 
-def eye_colors(
-    mask: Mask, base: np.ndarray, fit: Fit, colors: np.ndarray, seen: np.ndarray, skin: np.ndarray
-):
+def eye_colors(mask: Mask, base: np.ndarray, fit: Fit, colors: np.ndarray, seen: np.ndarray, skin: np.ndarray):
     """Iris and white of the eyes, f32 [2, 3], from what the photo shows of them, else guessed from the skin."""
     tone = np.median(skin, 0)
     angle = np.concatenate([np.degrees(np.arccos(np.clip(directions(mask, s)[:, 2], -1, 1))) for s in (0, 1)])
@@ -239,14 +231,23 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     inner = (mask.kind == TEETH) | (mask.kind == MOUTH)
     eyes = np.linalg.norm(fit.landmarks[263] - fit.landmarks[33])
     gap = np.linalg.norm(fit.landmarks[13] - fit.landmarks[14]) / eyes
-    trust[inner] = seen[inner] * float(gap > LIP_GAP)
     depth = np.clip((z - 5.5) / 5.0, 0, 1)
-    tooth = mask.kind == TEETH
+    tooth, flesh = mask.kind == TEETH, lip * np.array([0.9, 0.64, 0.64])
+    trust[inner] = 0
+    shown = inner & (seen > 0.6)
+    if gap > LIP_GAP and shown.any():
+        # The fit knows little of what lies behind the lips: teeth are teeth only where the photo is as bright.
+        enamel = toothlike(colors, lip, colors[shown])
+        trust[inner] = seen[inner] * np.where(tooth, enamel, 1 - enamel)[inner]
+        if (tooth & (trust > 0.8)).sum() > 30:
+            tooth_tone = np.percentile(colors[tooth & (trust > 0.8)], 75, axis=0)
+        if (inner & ~tooth & (trust > 0.8)).sum() > 30:
+            flesh = np.median(colors[inner & ~tooth & (trust > 0.8)], 0)
     relief = 0.1 + 0.9 * depth**2.5  # darker to the back, and in the gaps
     relief *= 0.7 + 0.3 * np.clip(normals[:, 2], 0, 1)
-    paint[tooth] = np.minimum(tooth_tone * relief[tooth, None], 250)
-    flesh = lip * np.array([0.9, 0.64, 0.64]) * (0.08 + 0.72 * depth[:, None] ** 3)
-    paint[mask.kind == MOUTH] = flesh[mask.kind == MOUTH]
+    shaded = tooth_tone * relief[:, None] + 0.3 * flesh * (1 - relief[:, None])  # red light in the mouth: not grey
+    paint[tooth] = np.minimum(shaded, 250)[tooth]
+    paint[mask.kind == MOUTH] = (flesh * (0.15 + 0.65 * depth[:, None] ** 2))[mask.kind == MOUTH]
 
     balls = np.concatenate(mask.balls)
     trust[balls] = seen[balls]
@@ -265,9 +266,7 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     rim = mask.neutral[mask.landmarks[[*OPENINGS[0][0], *OPENINGS[1][0]]]]
     away = ((mask.neutral[lids, None] - rim) ** 2).sum(2).min(1)
     paint[lids] *= 1 - 0.6 * np.exp(-away[:, None] / LASHES**2)
-    hidden = np.clip(
-        (mask.lips + (0.1 if gap > LIP_GAP else 0)) / 0.15, 0, 1
-    )  # landmarks may lie on the teeth
+    hidden = np.clip((mask.lips + (0.1 if gap > LIP_GAP else 0)) / 0.15, 0, 1)  # landmarks may lie on the teeth
     lips = hidden > 0
     near = mask.neutral[lips, None, 0] - mask.neutral[None, mask.landmarks[RED], 0]
     weight = np.exp(-((near / 0.5) ** 2)) + 1e-9
@@ -276,3 +275,12 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     trust[mask.kind == SOCKET] = 0
     paint[mask.kind == SOCKET] = 0.5 * lip
     return trust.astype(np.float32), paint.astype(np.float32)
+
+
+def toothlike(colors: np.ndarray, lip: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """f32 [N] 0 ... 1: is a colour [N, 3] as bright, and as much less red than the lips, as the brightest `inside`?"""
+    grey, red = colors.mean(1), colors[:, 0] / (colors[:, 1] + 1)
+    top = np.percentile(inside.mean(1), 90)
+    bright = inside[inside.mean(1) >= top].mean(0)
+    paler = (lip[0] / (lip[1] + 1) - red) / max(lip[0] / (lip[1] + 1) - bright[0] / (bright[1] + 1), 0.15)
+    return np.clip((grey / top - 0.5) / 0.2, 0, 1) * np.clip((paler - 0.25) / 0.3, 0, 1)
