@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ from fetfast.ops.upcat import Part, upcat
 from fetfast.spec import Stage
 
 aten = torch.ops.aten
+TRACING = Lock()  # torch.export patches PyTorch itself while it traces
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -75,7 +77,7 @@ class Network(Interpreter):
         place = next((t.device for t in module.state_dict().values()), torch.device("cpu"))
         examples = {t.name: torch.zeros(2, *t.shape, device=place) for t in stage.inputs}
         dynamic = {name: {0: Dim("batch")} for name in examples}
-        with torch.no_grad():
+        with TRACING, torch.no_grad():
             program = torch.export.export(module, (), examples, dynamic_shapes=dynamic, strict=False)
         super().__init__(program.graph_module)
         self.choose = choose

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from fetfast.errors import BadInput, Unavailable
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 COPY_IN, COPY_OUT = 1, 2  # cudaMemcpyKind
+CAPTURING = Lock()
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ class TorchMemory:
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         graph = self.torch.cuda.CUDAGraph()
-        with self.torch.cuda.graph(graph, stream=self.own, capture_error_mode="thread_local"):
+        # PyTorch waits for the whole device first, which must not be while another thread captures
+        with CAPTURING, self.torch.cuda.graph(graph, stream=self.own, capture_error_mode="thread_local"):
             work()
 
         def launch() -> None:

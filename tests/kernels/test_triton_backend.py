@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fetfast.kernels.configs import TABLE, Config
-from test_networks import SHORT, SIDE, scrambled, shrunk
+from test_networks import SIDE, scrambled, short, shrunk
 
 from fetfast.backends import eager, triton, tuned
 from fetfast.backends.gpu import Gpu
@@ -31,7 +31,7 @@ def plan() -> Plan:
         replace(stage, inputs=tuple(map(shrunk, stage.inputs)), outputs=tuple(map(shrunk, stage.outputs)))
         for stage in spec.stages
     )
-    spec = replace(spec, resolution=SIDE, stages=stages, args=SHORT["unet", "small"])
+    spec = replace(short(spec), resolution=SIDE, stages=stages)
     weights = {}
     for name, module in family("unet").build(spec).items():
         dtype = torch.float32 if spec.stage(name).precise else torch.float16
