@@ -77,9 +77,7 @@ def test_fits_are_near_the_landmarks_of_photos(model: pairs.Model, fitted: Fit) 
     assert np.median(error) < 0.017  # as well as the table of landmarks itself is known
 
 
-def test_the_own_expression_gives_the_photo_back(
-    model: pairs.Model, portrait_128: Portrait, fitted: Fit
-) -> None:
+def test_the_own_expression_gives_the_photo_back(model: pairs.Model, portrait_128: Portrait, fitted: Fit) -> None:
     own = repose(model.kit, model.mask, portrait_128, fitted.expression)
     error = own.image.astype(float) - portrait_128.real
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 42  # resampling alone
@@ -91,17 +89,13 @@ def test_eyes_close_mouths_open_and_the_background_stays(
 ) -> None:
     wanted = wearing(model, fitted.expression, eyeBlink=1.0, jawOpen=0.6)
     made = repose(model.kit, model.mask, portrait_128, wanted)
-    assert gap(made.points, LIDS) < 0.5 * gap(
-        fitted.landmarks, LIDS
-    )  # the mesh's two vertices do not quite touch
+    assert gap(made.points, LIDS) < 0.5 * gap(fitted.landmarks, LIDS)  # the mesh's two vertices do not quite touch
     assert gap(made.points, LIPS) > gap(fitted.landmarks, LIPS) + 0.1
     corner = np.s_[: SIZE // 12, : SIZE // 12]
     assert np.abs(made.image[corner].astype(int) - portrait_128.real[corner]).max() <= 4
 
 
-def test_landmarks_lie_where_the_landmarker_sees_them(
-    model: pairs.Model, portrait: np.ndarray, fitted: Fit
-) -> None:
+def test_landmarks_lie_where_the_landmarker_sees_them(model: pairs.Model, portrait: np.ndarray, fitted: Fit) -> None:
     big = prepare(model.kit, model.mask, portrait, fitted, 256)
     wanted = wearing(model, 0 * fitted.expression, mouthSmile=0.8, jawOpen=0.6, browInnerUp=0.6)
     made = repose(model.kit, model.mask, big, wanted)
@@ -112,9 +106,7 @@ def test_landmarks_lie_where_the_landmarker_sees_them(
     assert error[list(LIP_RING)].mean() < 0.4 * still[list(LIP_RING)].mean()
 
 
-def test_look_alikes_are_other_faces_in_the_same_place(
-    model: pairs.Model, portrait: np.ndarray, fitted: Fit
-) -> None:
+def test_look_alikes_are_other_faces_in_the_same_place(model: pairs.Model, portrait: np.ndarray, fitted: Fit) -> None:
     big = prepare(model.kit, model.mask, portrait, fitted, 256)
     other = pairs.varied(model.mask, big, np.random.default_rng(1))
     made = repose(model.kit, model.mask, other, fitted.expression)
@@ -127,13 +119,9 @@ def test_look_alikes_are_other_faces_in_the_same_place(
 
 
 def test_gaze_moves_the_iris(model: pairs.Model, portrait_128: Portrait, fitted: Fit) -> None:
-    wanted = wearing(
-        model, fitted.expression, eyeLookOut_L=0.8, eyeLookIn_L=0, eyeLookIn_R=0.8, eyeLookOut_R=0
-    )
+    wanted = wearing(model, fitted.expression, eyeLookOut_L=0.8, eyeLookIn_L=0, eyeLookIn_R=0.8, eyeLookOut_R=0)
     points = repose(model.kit, model.mask, portrait_128, wanted).points
-    assert (
-        points[[468, 473], 0] - fitted.landmarks[[468, 473], 0] > 0.008
-    ).all()  # the subject's left: our right
+    assert (points[[468, 473], 0] - fitted.landmarks[[468, 473], 0] > 0.008).all()  # the subject's left: our right
 
 
 def test_mirrors_are_pairs_of_left_and_right(model: pairs.Model) -> None:
@@ -153,9 +141,7 @@ def test_random_expressions_stay_in_bounds(model: pairs.Model, fitted: Fit) -> N
     assert np.corrcoef(both.T)[0, 1] > 0.8
 
 
-def test_the_same_seed_gives_the_same_bytes_in_any_order(
-    model: pairs.Model, data: Path, tmp_path: Path
-) -> None:
+def test_the_same_seed_gives_the_same_bytes_in_any_order(model: pairs.Model, data: Path, tmp_path: Path) -> None:
     train_data = pytest.importorskip("fetfast.train.data")
     portraits = tmp_path / "portraits"
     portraits.mkdir()

@@ -54,9 +54,7 @@ def fit(kit: Facekit, face: Face) -> Fit:
     M = crop_matrix(face.landmarks)
     points = to_crop(face.landmarks[:, :2], M).astype(np.float64)
     vertices = kit.landmark_vertices[:SKIN]
-    modes = np.concatenate([kit.identities[:IDENTITIES, vertices], kit.expressions[:, vertices]]).astype(
-        np.float64
-    )
+    modes = np.concatenate([kit.identities[:IDENTITIES, vertices], kit.expressions[:, vertices]]).astype(np.float64)
     prior = np.concatenate([np.zeros(IDENTITIES), (kit.to_blendshapes > 0) @ face.blendshapes])
     strength = np.r_[np.ones(IDENTITIES), np.full(len(prior) - IDENTITIES, 1 / ERROR_EXPRESSION)] ** 2
     low = np.r_[np.full(IDENTITIES, -3.0), np.zeros(len(prior) - IDENTITIES)]

@@ -63,9 +63,7 @@ def held_out(path: Path) -> bool:
     return int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % 5 == 0
 
 
-def pair(
-    model: Model, portrait: Portrait, donors: np.ndarray, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def pair(model: Model, portrait: Portrait, donors: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One pair of this person. See `train/data.py` for the arrays; `donors` f32 [D, 53] are other people's expressions.
 
     The blendshapes are exact where the picture is made, and the landmarker's where it is the photo.
@@ -130,9 +128,7 @@ def generate(
     files = sorted(p for p in portraits.glob("*") if p.suffix.lower() in PICTURES)
     workers = workers or os.cpu_count() or 1
     with pool(workers) as run:
-        fits = list(
-            tqdm(run.map(partial(try_fit, facekit), files), total=len(files), desc="fit", disable=None)
-        )
+        fits = list(tqdm(run.map(partial(try_fit, facekit), files), total=len(files), desc="fit", disable=None))
         found = [(file, fit) for file, fit in zip(files, fits, strict=True) if fit is not None]
         if not found:
             raise BadInput(f"generate(): no picture with a face in {portraits}; give a folder of portraits")
@@ -173,9 +169,7 @@ def try_fit(facekit: Path, file: Path) -> Fit | None:
         return None
 
 
-def fill_rows(
-    facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: int, seed: int, person: int
-) -> float:
+def fill_rows(facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: int, seed: int, person: int) -> float:
     """Make all pairs of one person; returns the seconds of processor time that they took."""
     model = open_model(facekit)
     file, fit = found[person]

@@ -159,9 +159,7 @@ def compose(photo, seen, weights, triangles, kind, columns, around, dim, iris, o
             if part == EYE_LEFT or part == EYE_RIGHT:
                 lit = 0.55 + 0.45 * lit
                 length = np.sqrt(a[4] * a[4] + a[5] * a[5] + a[6] * a[6])
-                angle = np.degrees(
-                    np.arccos(min(abs(a[6]) / length, 1.0))
-                )  # the back shows through the open pupil
+                angle = np.degrees(np.arccos(min(abs(a[6]) / length, 1.0)))  # the back shows through the open pupil
                 white = min(max((angle - 25.0) / 3.5, 0.0), 1.0)
                 pupil = min(max((13.0 - angle) / 3.0, 0.0), 1.0)
                 for n in range(3):
