@@ -214,9 +214,10 @@ def merge(
 ) -> None:
     _, B, S, C = pieces.shape
     block_c = min(16, triton.next_power_of_2(C))
+    block_s = min(256, triton.next_power_of_2(S))
     merge_kernel[triton.cdiv(C, block_c), B](
         pieces, weight, bias, norm, S, C, B, *counts, eps, _rows(weight),
-        AFFINE=weight is not None, BLOCK_S=min(256, triton.next_power_of_2(S)), BLOCK_C=block_c,
+        AFFINE=weight is not None, BLOCK_S=block_s, BLOCK_C=block_c, num_warps=8 if block_s * block_c > 2048 else 4,
     )  # fmt: skip
 
 
