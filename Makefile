@@ -6,7 +6,7 @@ DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test lint parity clean
+.PHONY: help demo test lint parity sheet bench-frame bench-start gpu gpu-sanitize gpu-dry clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,27 @@ parity: $(VENV)  ## our face models against MediaPipe's, in an environment of it
 	.venv-parity/bin/python bench/parity.py dump $(DATA)/portraits out/parity.npz \
 		"$$($(RUN) -c 'from fetfast import assets; print(assets.path("face_landmarker.task"))')"
 	$(RUN) bench/parity.py compare $(DATA)/portraits out/parity.npz
+
+sheet: $(VENV)   ## 12 held-out portraits under 6 expressions, 512 x 512: out/sheet.png
+	$(RUN) -m fetfast.evaluate.sheet
+
+bench-frame: $(VENV)  ## crop, warp and paste against the same steps in OpenCV
+	$(RUN) bench/bench_frame_ops.py
+
+bench-start: $(VENV)  ## what `import fetfast` and a warm `fetfast transfer` take
+	$(RUN) bench/bench_start.py $(DATA)
+
+# On the GPU machine the package goes into the Python that has torch; wheels that it lacks (platformdirs) lie in .whl/.
+gpu:             ## tests, ceilings, kernels and networks on a GPU, under 9 minutes: JSON in $OUT or out/
+	test ! -d .whl || $(PYTHON) -m pip install --quiet --no-index --no-deps .whl/*.whl
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PYTHON) bench/gpu.py --out $(or $(OUT),out)
+
+gpu-sanitize:    ## compute-sanitizer's memcheck and racecheck over the kernels' small cases
+	$(PYTHON) bench/gpu.py --sanitize --out $(or $(OUT),out)
+
+gpu-dry: $(VENV) ## the same programme without a GPU: the interpreter, tiny shapes
+	$(RUN) bench/gpu.py --dry
 
 clean:           ## removes what the other tasks made
 	rm -rf .venv .venv-* out build dist *.egg-info
