@@ -166,6 +166,7 @@ def times_ms(calls: Sequence[Callable[[], object]], repeats: int = 20) -> list[f
             call()
         return [(time.perf_counter() - begin) * 1e3 / len(calls)] * repeats
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # which made the data
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         for call in calls:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from fetfast.errors import BadInput
@@ -120,6 +121,10 @@ def conv(
     shape = filter.output_shape(B, H, W)
     if min(shape[1:]) < 1:
         raise BadInput(f"conv(): {H} x {W} is smaller than the filter, {filter.taps} x {filter.taps}")
+    if prod(shape) >= 1 << 31:
+        raise BadInput(
+            f"conv(): the result would be {list(shape)}, expected less than 2^31 elements; use a smaller batch"
+        )
     y = torch.empty(shape, dtype=filter.weight.dtype, device=a.x.device)
     statistics = None if norm is None else torch.empty(3, B, N, dtype=torch.float32, device=a.x.device)
     if not y.numel():
