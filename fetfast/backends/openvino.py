@@ -55,23 +55,24 @@ def compile_model(
     threads: int | None = None,
 ) -> openvino.CompiledModel:
     """A network compiled for this CPU at batch 1, for latency, kept in the user's cache. Raises RuntimeError."""
-    core = _core()
-    bf16 = not f32 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    bf16 = not f32 and "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
     entry = _entry(f"{key}-{config['INFERENCE_PRECISION_HINT']}")
     if entry.exists() and (blob := _unseal(entry.read_bytes())) is not None:
-        return core.import_model(blob, "CPU", config)
-    network = core.read_model(model=model())
+        return core().import_model(blob, "CPU", config)
+    network = core().read_model(model=model())
     network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
-    compiled = core.compile_model(network, "CPU", config)
+    compiled = core().compile_model(network, "CPU", config)
     _write(entry, compiled.export_model().getvalue())
     return compiled
 
 
 @cache
-def _core() -> openvino.Core:
+def core() -> openvino.Core:
+    """The one Core, never given back: each sets the thread's signal stack and frees it when it goes, and where several
+    come and go the next signal (Ctrl-C) finds a stack that is gone, and the process dies."""
     import openvino
 
     return openvino.Core()
@@ -81,7 +82,7 @@ def _entry(key: str) -> Path:
     """Where a compiled network is kept: a new OpenVINO or another processor is another entry."""
     import openvino
 
-    processor = _core().get_property("CPU", "FULL_DEVICE_NAME")
+    processor = core().get_property("CPU", "FULL_DEVICE_NAME")
     machine = hashlib.sha256(f"{openvino.get_version()} {processor}".encode()).hexdigest()[:16]
     return cache_folder() / "openvino" / f"{key}-{machine}.blob"
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from fetfast import assets
+from fetfast.backends.openvino import core
 
 TASK = "face_landmarker.task"
 
@@ -48,25 +49,24 @@ class Net:
 def _compile(name: str, config: dict[str, str]) -> Any:
     import openvino as ov
 
-    core = ov.Core()
     # The version is part of the folder's name: a newer OpenVINO converts anew.
     version = ov.get_version().split("-")[0]
     folder = assets.cache_folder() / f"openvino-{version}" / assets.ASSETS[TASK].sha256[:16]
     graph = folder / f"{name}.xml"
     cached = config | {"CACHE_DIR": str(folder)}
     with suppress(RuntimeError):  # it is not there yet, or damaged
-        return core.compile_model(graph, "CPU", cached)
-    model = _convert(core, name)
+        return core().compile_model(graph, "CPU", cached)
+    model = _convert(name)
     try:
         _keep(model, graph)
     except OSError:  # the cache cannot be written: run all the same, and convert again the next time
-        return core.compile_model(model, "CPU", config)
-    return core.compile_model(graph, "CPU", cached)
+        return core().compile_model(model, "CPU", config)
+    return core().compile_model(graph, "CPU", cached)
 
 
-def _convert(core: Any, name: str) -> Any:
+def _convert(name: str) -> Any:
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(assets.path(TASK)) as bundle:
-        model = core.read_model(bundle.extract(f"{name}.tflite", folder))
+        model = core().read_model(bundle.extract(f"{name}.tflite", folder))
     _batch, *shape = model.input(0).partial_shape
     model.reshape([1, *(side.get_length() for side in shape)])
     return model

@@ -108,6 +108,7 @@ class Window:
             raise Unavailable(f"there is no display for a preview ({error}); give --no-preview") from None
         pygame.display.set_caption("fetfast")
         self._surface: Any = None
+        self._size = (0, 0)  # of what is shown
 
     def show(self, frame: Frame, driver: Frame | None) -> None:
         """Shows a frame and hands the keys pressed to the controls."""
@@ -115,9 +116,15 @@ class Window:
         picture = beside(driver, frame) if controls.side_by_side and driver is not None else frame
         picture = written(picture, controls.lines)
         height, width = picture.shape[:2]
-        if self._surface is None or self._surface.get_size() != (width, height):
-            self._surface = pygame.display.set_mode((width, height), pygame.SCALED | pygame.RESIZABLE)
-        self._surface.blit(pygame.image.frombuffer(picture, (width, height), "RGB"), (0, 0))
+        if self._size != (width, height):
+            self._size = width, height
+            room = pygame.display.get_desktop_sizes()[0]
+            scale = min(1.0, 0.9 * room[0] / width, 0.9 * room[1] / height)
+            self._surface = pygame.display.set_mode((round(scale * width), round(scale * height)))
+        image = pygame.image.frombuffer(picture, (width, height), "RGB")
+        if self._surface.get_size() != (width, height):
+            image = pygame.transform.smoothscale(image, self._surface.get_size())
+        self._surface.blit(image, (0, 0))
         pygame.display.flip()
         for event in pygame.event.get():
             if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE):

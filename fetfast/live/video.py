@@ -171,7 +171,7 @@ class Writer:
         options = (
             {} if kind == "matroska" else {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof+delay_moov"}
         )
-        self._container = av.open(aside, "w", format=kind, options=options)
+        self._container = av.open(aside, "w", format=kind, timeout=TIMEOUT, options=options)
         if mark:
             self._container.metadata["comment"] = MARK
         self._video: Any = None

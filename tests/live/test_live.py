@@ -1,0 +1,174 @@
+"""`fetfast live` and `fetfast transfer` on videos, as a user meets them: files, keys, Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from frames import Frames
+
+from fetfast import Loop
+from fetfast.cli import main
+from fetfast.live.preview import Controls, Window, beside, written
+from fetfast.live.video import Reader, is_marked
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def length(path):
+    with Reader(path) as reader:
+        return len(list(reader))
+
+
+@pytest.fixture
+def face(data):
+    from fetfast.image import load
+
+    return load(data / "portraits" / "005.jpg")[::2, ::2].copy()
+
+
+def test_transfer_takes_videos(clip, portrait_file, tmp_path):
+    out = tmp_path / "out.mkv"
+    done = run(
+        "transfer", clip, portrait_file, "-o", out, "--mode", "relative", "--smooth", "0.3", "--regions", "mouth"
+    )
+    assert done.exit_code == 0, done.output
+    assert "72 frames" in done.output and length(out) == 72 and is_marked(out)
+    done = run("transfer", clip, portrait_file, "-o", tmp_path / "out.png")
+    assert done.exit_code == 2 and ".mp4" in done.output
+
+
+def test_live_reports_and_records(clip, portrait_file, tmp_path):
+    out, figures = tmp_path / "out.mp4", tmp_path / "stats.json"
+    done = run(
+        "live", "--source", clip, "--target", portrait_file, "--no-preview", "--stats",
+        "--stats-json", figures, "--record", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    measured = json.loads(figures.read_text())
+    assert measured["frames"] == length(out) == 72 and 5 < measured["fps"] < 31
+    assert set(measured["stages_ms"]) == {"capture", "face", "network", "paste", "encode"}
+    assert "capture to show" in done.output and "p99" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--source", "none.mp4"], "no such file"),
+        (["--source", "93"], "camera 93"),
+        (["--source", "CLIP", "--record", "out.gif"], "ends in"),
+        (["--source", "CLIP", "--smooth", "7"], "smooth"),
+        (["--source", "CLIP", "--virtual-camera"], "virtual camera"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(clip, portrait_file, arguments, words):
+    if "--virtual-camera" in arguments and os.path.exists("/dev/video0"):  # noqa: PTH110
+        pytest.skip("this machine has cameras")
+    arguments = [str(clip) if a == "CLIP" else a for a in arguments]
+    done = run("live", "--target", portrait_file, "--no-preview", *arguments)
+    assert done.exit_code == 2 and words in done.output.strip().splitlines()[-1]
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("command", ["live", "transfer"])
+def test_ctrl_c_leaves_a_playable_file(command, driver_file, portrait_file, tmp_path):
+    out = tmp_path / "out.mp4"
+    arguments = {
+        "live": ["--source", driver_file, "--target", portrait_file, "--no-preview", "--record", out],
+        "transfer": [driver_file, portrait_file, "-o", out],
+    }[command]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fetfast.cli", command, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any(p.stat().st_size > 0 for p in tmp_path.glob(".out-*")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == (0 if command == "live" else 130), said
+    assert "stopped" in said and "Traceback" not in said
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"] and length(out) >= 1
+
+
+@pytest.fixture
+def driver_file(clip, tmp_path_factory):
+    """Half a minute of driving: the clip, over and over, forth and back."""
+    from fractions import Fraction
+
+    from fetfast.live.video import Writer
+
+    path = tmp_path_factory.mktemp("driver") / "driver.mp4"
+    with Reader(clip) as reader:
+        frames = [frame[::2, ::2].copy() for _, frame in reader]
+    with Writer(path, Fraction(30), fast=True) as writer:
+        for i in range(900):
+            writer.write(Fraction(i, 30), frames[min(i % 144, 143 - i % 144)])
+    return path
+
+
+def test_keys(engine, face, tmp_path):
+    with Loop(engine, Frames([face] * 30), face, side_by_side=True) as loop:
+        controls = Controls(loop, str(tmp_path / "out.mp4"))
+        frames = iter(loop)
+        next(frames)
+        for key in "++--+":
+            controls.press(key)
+        assert loop.intensity == pytest.approx(1.1) and "intensity 1.1" in controls.lines
+        controls.press("4")
+        assert loop.regions == ("brows", "eyes", "gaze") and "mouth off" in controls.lines
+        controls.press("4")
+        assert loop.regions[-1] == "mouth"
+        controls.press("h")
+        assert sum("resting face" in line for line in controls.lines) == 1
+        controls.press("r")
+        for _ in range(10):
+            next(frames)
+        assert any("recording" in line for line in controls.lines)
+        controls.press("r")
+        assert length(tmp_path / "out.mp4") >= 8
+        for key in "csq?":
+            controls.press(key)
+        assert controls.side_by_side and controls.quitting
+        controls.replace_target("none.jpg")
+        assert any("no such file" in line for line in controls.lines)
+        for _ in range(40):
+            controls.press("-")
+        assert loop.intensity == 0
+
+
+def test_the_window_shows_and_hears(engine, face, tmp_path, monkeypatch):
+    """pygame without a screen: what would be shown, and keys that come through its queue."""
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with Loop(engine, Frames([face] * 8), face, side_by_side=True) as loop:
+        controls = Controls(loop, str(tmp_path / "out.mp4"))
+        window = Window(controls)
+        for i, (frame, _) in enumerate(loop):
+            if i == 1:
+                pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_s, unicode="s"))
+            window.show(frame, loop.driver)
+            surface = pygame.display.get_surface()
+            assert surface.get_size() == ((384, 384) if i < 2 else (768, 384))
+        shown = pygame.surfarray.array3d(surface).swapaxes(0, 1)
+        assert (shown[300:, 384:] == frame[300:]).all()
+        pygame.event.post(pygame.event.Event(pygame.QUIT))
+        window.show(frame, None)
+        assert controls.quitting
+        window.close()
+
+
+def test_what_is_written_on_a_frame_leaves_the_frame_alone(face):
+    before = face.copy()
+    text = written(face, ["25 frames/s", "", "h: help"])
+    assert (face == before).all() and (text[:60] != face[:60]).any() and (text[100:] == face[100:]).all()
+    assert beside(face[:, :200], face).shape == (384, 200 + 384, 3)
+    assert np.array_equal(beside(face, face)[:, 384:], face)
