@@ -44,6 +44,15 @@ def spread(count: int, of: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, of - 1, min(count, of))})
 
 
+def different(expressions: NDArray[np.float32], count: int) -> list[int]:
+    """`count` rows of expressions [N, 52], each the farthest from those chosen before; the strongest first."""
+    chosen = [int(np.square(expressions).sum(1).argmax())]
+    while len(chosen) < min(count, len(expressions)):
+        away = np.square(expressions[:, None] - expressions[chosen]).sum(2).min(1)
+        chosen.append(int(away.argmax()))
+    return chosen
+
+
 @click.command()
 @click.argument("plan", required=False)
 @click.option("--targets", type=FILE, help="A folder of portraits.  [default: those the plan was not trained on]")
@@ -58,8 +67,7 @@ def main(plan: str | None, targets: Path | None, drivers: Path | None, rows: int
     found = []
     for _, frame in data.frames(drivers or data.default("portraits")):
         found += [(frame, face) for face in engine.landmarker.detect(frame)[:1]]
-    strong = sorted(found, key=lambda item: -float(item[1].blendshapes[1:].sum()))[: 2 * columns]
-    chosen = [strong[i] for i in spread(columns, len(strong))]
+    chosen = [found[i] for i in different(np.stack([face.blendshapes for _, face in found]), columns)]
     output.parent.mkdir(parents=True, exist_ok=True)
     image.save(output, sheet(engine, [photos[i] for i in spread(rows, len(photos))], chosen))
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
