@@ -6,7 +6,7 @@ DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test lint parity sheet bench-frame bench-start gpu gpu-sanitize gpu-dry clean
+.PHONY: help demo test soak lint parity sheet bench-frame bench-start gpu gpu-sanitize gpu-dry clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: $(VENV)    ## an expression onto a real photo: out/demo.png (SRC=â€¦ TGT=â
 
 test: $(VENV)    ## the whole test suite
 	$(RUN) -m pytest
+
+soak: $(VENV)    ## 20,000 frames through the video loop: memory stays flat
+	FETFAST_SOAK=20000 $(RUN) -m pytest tests/live/test_soak.py
 
 lint: $(VENV)    ## ruff and mypy
 	$(RUN) -m ruff check .
