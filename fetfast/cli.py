@@ -330,18 +330,40 @@ def train(family: str, data: Path, output: Path, **options: Any) -> None:
     click.echo(f"{output}: build it with: fetfast build {family} --weights {output} --precision fp16 -o FILE.plan")
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--plan", help=PLAN_HELP)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
 @click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
-def bench(plan: str | None, backend: str, steps: int, json_file: Path | None) -> None:
+@click.pass_context
+def bench(ctx: click.Context, plan: str | None, backend: str, steps: int, json_file: Path | None) -> None:
     """Times one `stream` step, stage by stage: a 640 x 480 driver, a 768 x 768 target."""
+    if ctx.invoked_subcommand:
+        return
     from fetfast import bench as suite
     from fetfast.engine import Engine
 
     figures = suite.stream_step(Engine(plan, backend), steps)
     click.echo(suite.table(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1))
+
+
+@bench.command()
+@click.option("--plan", help=PLAN_HELP)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--driver", type=FILE, help="A video.  [default: the shared clip]")
+@click.option("--target", type=FILE, help="A picture.  [default: a shared portrait]")
+@click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
+def loop(plan: str | None, backend: str, driver: Path | None, target: Path | None, json_file: Path | None) -> None:
+    """Runs the video loop as fast as it will go, and at a camera's pace: a minute or less."""
+    from fetfast.engine import Engine
+    from fetfast.evaluate.data import default
+    from fetfast.live import bench as suite
+
+    driver = driver or default("clips") / "single_face.mp4"
+    figures = suite.run(Engine(plan, backend), driver, target or default("portraits") / "001.jpg")
+    click.echo(suite.report(figures))
     if json_file:
         json_file.write_text(json.dumps(figures, indent=1))
 

@@ -62,12 +62,15 @@ class Clip:
 
     def __iter__(self) -> Iterator[tuple[Fraction, Frame]]:
         begin: float | None = None
-        for at, frame in self._reader:
+        for at, frame in self._unpaced():
             if self._paced:
                 now = time.perf_counter()
                 begin = now - float(at) if begin is None else begin
                 time.sleep(max(begin + float(at) - now, 0))
             yield at, frame
+
+    def _unpaced(self) -> Iterator[tuple[Fraction, Frame]]:
+        return iter(self._reader)
 
     def close(self) -> None:
         self._reader.close()
