@@ -12,7 +12,7 @@ from torch import nn
 
 from fetfast.backends.fuse import Network
 from fetfast.models import FAMILIES, family
-from fetfast.models.layers import cast
+from fetfast.models.layers import HeadF32, cast
 from fetfast.spec import Stage, TensorSpec
 
 SIDE = 8
@@ -101,7 +101,7 @@ class Anything(nn.Module):
 
     def forward(self, image):
         x = self.norm(self.first(image)).relu()
-        skip = x
+        skip = nn.functional.leaky_relu(nn.functional.leaky_relu(self.norm(self.first(image)), 0.5), 0.3)
         x = self.prelu(self.batch_norm(self.grouped(x)))
         x = nn.functional.pad(self.unpadded(x), (1, 1, 1, 1), mode="reflect")
         x = nn.functional.avg_pool2d(nn.functional.leaky_relu(self.norm(x) + skip, 0.1), 2)
@@ -115,6 +115,25 @@ def test_what_cannot_be_fused_runs_as_it_is(device):
     outputs = TensorSpec("code", (3,)), TensorSpec("map", (2, 8, 8))
     stage = Stage("any", (TensorSpec("image", (3, 8, 8)),), outputs)
     assert_network(scrambled(Anything()), stage, torch.float32, device)
+
+
+class Mixed(nn.Module):
+    """Halves, then f32, then halves again."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3, 1, 1), nn.Conv2d(32, 4, 3, 1, 1)
+        self.middle, self.narrow = HeadF32(16, 16, 3, 1, 1), nn.Conv2d(16, 16, 1)
+
+    def forward(self, image):
+        x = self.first(image.to(self.first.weight.dtype))
+        y = nn.functional.leaky_relu(self.middle(x), 0.2)
+        return {"map": self.last(torch.cat((self.narrow(y.to(x.dtype)), y.to(x.dtype)), 1)).float()}
+
+
+def test_precisions_mix(device):
+    stage = Stage("any", (TensorSpec("image", (3, 8, 8)),), (TensorSpec("map", (4, 8, 8)),))
+    assert_network(scrambled(Mixed()), stage, torch.float16, device)
 
 
 def test_a_unet_writes_no_image_that_is_only_read_by_convolutions(device, monkeypatch):
