@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from fetfast.engine import Engine
 from fetfast.errors import BadInput, Unavailable
-from fetfast.face import Face
+from fetfast.face import Face, Landmarker
 from fetfast.image import Frame
 from fetfast.live.channel import Channel, start
 from fetfast.live.motion import MODES, Neutral, Presence, Smoother, blend, relative
@@ -88,6 +88,8 @@ class Loop:
         self._engine, self.mode, self._smooth, self._which = engine, mode, smooth, face
         self._keeps_driver = side_by_side or bool(needed & {"source"})
         self._smoother, self._neutral = Smoother(smooth), Neutral()
+        # One core: the stages share the others, and a network on all of them waits for the slowest.
+        self._landmarker = Landmarker(threads=1)
         self._target = open_target(target, engine.plan.spec.resolution, face, smooth, mode == "relative")
         options = engine.options(intensity, self._target.regions if regions is None else regions)
         self.intensity: float = options["intensity"]
@@ -210,7 +212,7 @@ class Loop:
             yield Moment(item[0], captured, item[1])
 
     def _read(self, moments: Iterable[Moment]) -> Iterator[Moment]:
-        tracker, presence = Tracker(self._engine.landmarker), Presence()
+        tracker, presence = Tracker(self._landmarker), Presence()
         for moment in moments:
             assert moment.driver is not None
             with self.stats.timed("face"):

@@ -96,7 +96,7 @@ class Moving:
 
     def _frames(self) -> Iterator[tuple[Fraction, Frame, list[Face], list[Face]]]:
         """Time, frame, its faces, and the same faces with their resting expressions, for ever."""
-        tracker, neutrals = Tracker(Landmarker(), self._which), dict[int, Neutral]()
+        tracker, neutrals = Tracker(Landmarker(threads=1), self._which), dict[int, Neutral]()
         if self._settle:
             with Reader(self._path) as reader:
                 for time, frame in takewhile(lambda item: item[0] < CALIBRATION, reader):
