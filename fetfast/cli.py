@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fetfast import __version__
-from fetfast.errors import FetfastError
+from fetfast.errors import BadInput, FetfastError
 from fetfast.spec import PRECISIONS, REGIONS
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Commands(click.Group):
             raise
         except OSError as error:  # a file or folder that the user named, or a full disk
             message = f"{error.filename or 'the file'}: {error.strerror or error}"
-        click.echo(f"fetfast: {' '.join(message.split())}", err=True)
+        line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # a name may hold anything
+        click.echo(f"fetfast: {line}", err=True)
         ctx.exit(2)
 
 
@@ -52,6 +54,7 @@ def main() -> None:
     fetfast live --source 0 --target portrait.jpg
     fetfast doctor
     """
+    warnings.filterwarnings("ignore", module="PIL")  # what matters of a file's flaws is an error, on one line
 
 
 def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -59,7 +62,10 @@ def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 
 
 def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
-    return int(value) if value.isdecimal() else value
+    try:
+        return int(value)
+    except ValueError:
+        return value
 
 
 def _shared(command: Any) -> Any:
@@ -115,13 +121,15 @@ def transfer(
     from fetfast import image
     from fetfast.engine import Engine
 
-    if src.suffix.lower() not in image.FORMATS and _is_video(src):
+    if _is_video(src):
         options = {"intensity": intensity, "regions": regions, "face": face, "mode": mode, "smooth": smooth}
         _transfer_video(src, tgt, output, plan, backend, mark, options)
         return
+    if _is_video(tgt):
+        raise BadInput(f"{tgt} is a video and {src} is none, expected a video to drive it")
     image.check_output(output)
     engine = Engine(plan, backend)
-    result = engine.transfer(src, tgt, intensity=intensity, regions=regions or REGIONS, face=face)
+    result = engine.transfer(src, tgt, intensity=intensity, regions=REGIONS if regions is None else regions, face=face)
     if sheet:
         result = _sheet(engine, image.load(src), image.load(tgt), result, face)
     image.save(output, result, mark=mark)
