@@ -41,7 +41,10 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     file = Path(path)
     if not file.is_file() or file.suffix.lower() in image.FORMATS:
         return False
-    av = library()
+    try:
+        av = library()
+    except Unavailable:  # pictures of any kind need no PyAV
+        return file.suffix.lower() in FORMATS
     try:
         with av.open(file) as container:
             pictures = container.format.name.endswith("_pipe") or container.format.name == "image2"

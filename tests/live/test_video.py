@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fetfast.errors import BadInput
+from fetfast.errors import BadInput, Unavailable
 from fetfast.live.video import Reader, Writer, is_marked, is_video
 
 av = pytest.importorskip("av")
@@ -224,3 +224,12 @@ def test_pictures_are_no_videos(tmp_path, data):
     assert not is_video(tmp_path / "missing.mp4")
     with pytest.raises(BadInput, match="ends in"):
         Writer(tmp_path / "v.gif")
+
+
+def test_pictures_need_no_pyav(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    for name, video in (("photo.bmp", False), ("clip.mp4", True)):
+        (tmp_path / name).write_bytes(b"x")
+        assert is_video(tmp_path / name) == video
+    with pytest.raises(Unavailable, match="pip install"):
+        Reader(tmp_path / "clip.mp4")
