@@ -6,7 +6,7 @@ DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test soak lint parity sheet bench-frame bench-start gpu gpu-sanitize gpu-dry clean
+.PHONY: help demo test soak lint parity sheet bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,12 @@ gpu:             ## tests, ceilings, kernels and networks on a GPU, under 9 minu
 
 gpu-sanitize:    ## compute-sanitizer's memcheck and racecheck over the kernels' small cases
 	$(PYTHON) bench/gpu.py --sanitize --out $(or $(OUT),out)
+
+TRITON ?= 3.6.0
+aot:             ## the kernels compiled for six architectures under another Triton (TRITON=3.6.0)
+	test -x .venv-triton$(TRITON)/bin/python || $(PYTHON) -m venv .venv-triton$(TRITON)
+	.venv-triton$(TRITON)/bin/python -m pip install --quiet triton==$(TRITON) numpy setuptools 'torch>=2.11,<2.14'
+	.venv-triton$(TRITON)/bin/python tests/kernels/aot.py
 
 gpu-dry: $(VENV) ## the same programme without a GPU: the interpreter, tiny shapes
 	$(RUN) bench/gpu.py --dry

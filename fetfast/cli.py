@@ -318,6 +318,18 @@ def clear() -> None:
 
 
 @main.command()
+@click.option("--plan", help=PLAN_HELP)
+@click.option("--device", help="cuda or cuda:N. The first GPU if not given.")
+@click.option("--seconds", type=click.FloatRange(1), default=600, help="How long to search.")
+def tune(plan: str | None, device: str | None, seconds: float) -> None:
+    """Finds the fastest kernel configurations for PLAN on this GPU, and keeps them for the backend `triton`."""
+    from fetfast import tune as search
+    from fetfast.plan import Plan
+
+    click.echo(search.tune(Plan.open(plan or Plan.best()), device, seconds=seconds, tell=click.echo))
+
+
+@main.command()
 @click.argument("family")
 @click.option("--data", type=FILE, required=True, help="A folder of training pairs, made by: fetfast synth.")
 @click.option("-o", "--output", type=FILE, required=True, help="The .safetensors file to write, for fetfast build.")
