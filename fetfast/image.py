@@ -20,7 +20,10 @@ from fetfast.errors import BadInput
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 GiveBack = Callable[[list[Frame]], Any]
 
+DAMAGE = (OSError, SyntaxError, ValueError)  # what Pillow raises on damaged files
 MAX_PIXELS = 64_000_000  # a frame of 8000 x 8000; beyond it an image is a mistake or an attack
+# What is read: not what Pillow hands to other programs (EPS goes to Ghostscript). A JPEG of several pictures is a JPEG.
+READABLE = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF", "ICO")
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SYNTHESISED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
@@ -69,7 +72,7 @@ def _read_one(image: Any, name: str) -> tuple[list[Frame], bool, GiveBack]:
             raise BadInput(f"{name} is a {array.dtype} array, expected uint8; multiply 0 ... 1 by 255 and convert")
         batched = array.ndim == 4
         return list(array if batched else array[None]), batched, _stacked if batched else _arrays
-    if module == "torch" and "torch" in sys.modules:
+    if "torch" in sys.modules and isinstance(image, sys.modules["torch"].Tensor):
         return _read_torch(image, name)
     if hasattr(image, "__dlpack__"):
         return _read_dlpack(image, name)
@@ -95,6 +98,8 @@ def _read_torch(tensor: Any, name: str) -> tuple[list[Frame], bool, GiveBack]:
     import torch
 
     _check(tensor, name, channels=-3, what="CHW, float 0 ... 1 or uint8")
+    if tensor.layout != torch.strided or tensor.is_meta:
+        raise BadInput(f"{name} is a sparse or meta tensor, expected a dense one that holds its pixels")
     if not (tensor.is_floating_point() or tensor.dtype == torch.uint8):
         raise BadInput(f"{name} is a {tensor.dtype} tensor, expected torch.uint8 or a float type in 0 ... 1")
     batched = tensor.ndim == 4
@@ -179,25 +184,35 @@ def load(path: str | os.PathLike[str]) -> Frame:
         raise BadInput(f"{path} is a folder, expected an image file")
     if not file.exists():
         raise BadInput(f"{path}: there is no such file")
+    if not file.is_file():  # reading a pipe or a device may never end
+        raise BadInput(f"{path} is a pipe or a device, expected an image file")
     try:
-        with Image.open(file) as image:
-            return _from_pil(image, str(path))
+        opened = Image.open(file, formats=READABLE)
     except Image.DecompressionBombError:
         raise BadInput(f"{path} has more than {MAX_PIXELS:,} pixels; scale it down first") from None
     except UnidentifiedImageError:
         size = file.stat().st_size
         raise BadInput(f"{path} ({size} bytes) is not an image that can be read; try PNG, JPEG or WebP") from None
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
+    except DAMAGE as error:
         raise BadInput(f"{path} cannot be read as an image: {error}") from None
+    with opened as image:
+        return _from_pil(image, str(path))
 
 
 def _from_pil(image: Any, name: str) -> Frame:
-    from PIL import Image, ImageOps
-
     width, height = image.size
     _check_size(width, height, name)
     if 0 in image.size:
-        raise BadInput(f"{name} has {image.size[0]} x {image.size[1]} pixels: it is empty")
+        raise BadInput(f"{name} has {width} x {height} pixels: it is empty")
+    try:
+        return _to_rgb(image)
+    except DAMAGE as error:
+        raise BadInput(f"{name} cannot be read as an image: {error}; save it anew as PNG or JPEG") from None
+
+
+def _to_rgb(image: Any) -> Frame:
+    from PIL import Image, ImageOps
+
     image = _to_srgb(ImageOps.exif_transpose(image))
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float32)

@@ -188,6 +188,54 @@ def test_bad_files_are_one_clear_line(tmp_path: Path):
         image.load(tmp_path)
 
 
+def test_pipes_are_refused_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(BadInput, match="pipe"):
+        image.load(tmp_path / "pipe.png")
+
+
+def test_postscript_is_not_run(tmp_path: Path):
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(BadInput, match="not an image"):
+        image.load(write(tmp_path, script, "a.png"))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_big_image_is_named_once(tmp_path: Path):
+    path = write(tmp_path, encoded(Image.new("1", (12_000, 8_000)), "PNG"))
+    with pytest.raises(BadInput) as caught:
+        image.load(path)
+    assert str(caught.value).startswith(f"{path} has 12000 x 8000 pixels")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_any_damage_to_a_file_is_read_or_refused(tmp_path: Path, format):
+    whole = encoded(Image.fromarray(np.tile(FRAME, (8, 8, 1))), format)
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[random.integers(len(damaged), size=3)] = random.integers(256, size=3)
+        path = write(tmp_path, damaged[: random.integers(1, 2 * len(damaged))].tobytes())
+        try:
+            assert image.load(path).dtype == np.uint8
+        except BadInput as error:
+            assert str(error).count(str(path)) == 1
+
+
+def test_damaged_pil_images_and_odd_tensors_are_refused():
+    jpeg = encoded(Image.fromarray(np.tile(FRAME, (40, 40, 1))), "JPEG")
+    closed = Image.fromarray(FRAME)
+    closed.close()
+    for value in (Image.open(io.BytesIO(jpeg[: len(jpeg) // 2])), closed, Image.new("La", (4, 4))):
+        with pytest.raises(BadInput, match="src cannot be read"):
+            image.read(value, "src")
+    tensor = torch.rand(3, 4, 4)
+    for value in (tensor.to_sparse(), tensor.to("meta"), torch.uint8, torch.nn.Identity()):
+        with pytest.raises(BadInput, match="src is a "):
+            image.read(value, "src")
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
 def test_what_is_written_is_marked(tmp_path: Path, ending):
     path = tmp_path / f"out{ending}"
