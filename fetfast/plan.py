@@ -86,6 +86,8 @@ class Plan:
         """
         self.check()
         path = Path(path)
+        if path.exists() and not path.is_file():  # renaming would put a file in a device's place
+            raise BadInput(f"save(): {path} is a folder, a pipe or a device, expected a file name")
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             aside.write_bytes(self._bytes())
@@ -132,8 +134,10 @@ def _find(path: Path) -> Path:
     shipped = sorted(plan.name for plan in SHIPPED.glob("*.plan"))
     if path.is_dir():
         raise BadPlan(f"{path} is a folder, expected a plan file or one of those that ship: {', '.join(shipped)}")
-    if path.exists():
+    if path.is_file():
         return path
+    if path.exists():  # reading a pipe or a device may never end
+        raise BadPlan(f"{path} is a pipe or a device, expected a plan file")
     for name in (path.name, path.name + ".plan"):
         if path.parent == Path() and name in shipped:
             return SHIPPED / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import tracemalloc
 import zipfile
@@ -153,9 +154,18 @@ def test_unwritable(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"cannot write .*No such file"):
         plan().save(tmp_path / "none" / "a.plan")
     (tmp_path / "folder.plan").mkdir()
-    with pytest.raises(BadInput, match="cannot write"):
-        plan().save(tmp_path / "folder.plan")
-    assert [p.name for p in tmp_path.iterdir()] == ["folder.plan"]
+    os.mkfifo(tmp_path / "pipe.plan")
+    for name in ("folder.plan", "pipe.plan", "."):  # a device that was renamed over would be gone
+        with pytest.raises(BadInput, match="expected a file name"):
+            plan().save(tmp_path / name)
+    assert (tmp_path / "pipe.plan").is_fifo()
+    assert {p.name for p in tmp_path.iterdir()} == {"folder.plan", "pipe.plan"}
+
+
+def test_pipes_are_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.plan")
+    with pytest.raises(BadPlan, match="pipe"):
+        Plan.open(tmp_path / "pipe.plan")
 
 
 OTHER_FILES = {
