@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fetfast import backends, image
-from fetfast.errors import BadInput, Unavailable
+from fetfast.errors import BadInput, BadPlan, Unavailable
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
 from fetfast.inputs import BUILDERS, Scene, Target
@@ -35,7 +35,11 @@ class Engine:
 
     def __init__(self, plan: Plan | str | None = None, backend: str = "auto", device: str | None = None) -> None:
         self.plan = plan if isinstance(plan, Plan) else Plan.open(plan or Plan.best())
-        missing = [i.name for s in self.plan.spec.stages for i in s.inputs if not self._has_source(i.name)]
+        spec = self.plan.spec
+        if "transfer" in spec.tasks and "flow" not in spec.paste:
+            raise BadPlan(f"{self.plan.name} pastes {sorted(spec.paste)}, expected a flow; build the plan again")
+        needed = [*(i.name for s in spec.stages for i in s.inputs), *spec.paste.values()]
+        missing = [name for name in needed if not self._has_source(name)]
         if missing:
             raise Unavailable(f"{self.plan.name} asks for inputs that this version cannot build: {', '.join(missing)}")
         self.backend, self.skipped = backends.choose(self.plan, backend, device)

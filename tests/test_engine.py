@@ -1,12 +1,15 @@
 """The whole way of a frame, with the plans that ship, on real faces."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import fetfast
-from fetfast import BadInput, Engine, NoFace, Unavailable
+from fetfast import BadInput, BadPlan, Engine, NoFace, Unavailable
+from fetfast.plan import Plan
 from fetfast.spec import BLENDSHAPES, REGIONS
 
 SMILE = [BLENDSHAPES.index("mouthSmileLeft"), BLENDSHAPES.index("mouthSmileRight")]
@@ -136,6 +139,13 @@ def test_mistakes_are_named(engine, smile, portrait):
         Engine(backend="cudnn")
     with pytest.raises(Unavailable):
         Engine(device="cuda:99")
+
+
+def test_a_plan_must_paste_what_there_is():
+    plan = Plan.open("flow_fp32.plan")
+    for paste, error in (({}, BadPlan), ({"mask": "first_flow"}, BadPlan), ({"flow": "tide"}, Unavailable)):
+        with pytest.raises(error, match=r"expected a flow|tide"):
+            Engine(replace(plan, spec=replace(plan.spec, paste=paste)))
 
 
 def test_backends_agree(smile, portrait):
