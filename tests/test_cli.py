@@ -50,7 +50,12 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["transfer", SMILE, "blank.png", "-o", "o.png"], "no face"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--intensity", "7"], "intensity"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--regions", "nose"], "regions"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--regions", " , "], "regions"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--face", "5"], "5"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--face", "-1"], "index from 0"),
+        (["transfer", SMILE, SMILE, "-o", "o.png", "--face", "9" * 5000], "face is"),
+        (["transfer", "a\nb\x07\x1b]0;c.png", SMILE, "-o", "o.png"], "fetfast: a b??]0;c.png: there is no such file"),
+        (["build", "flow", "--precision", "fp32", "-o", ""], "expected a file name"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--plan", "none.plan"], "none.plan"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--plan", "blank.png"], "plan"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--backend", "abacus"], "backend"),
@@ -60,7 +65,7 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["build", "unet", "--precision", "fp32", "--weights", "blank.png", "-o", "p.plan"], "safetensors"),
         (["build", "unet", "--precision", "fp32", "-o", "no/such/p.plan"], "No such file or directory"),
         (["bench", "--plan", "none.plan"], "none.plan"),
-        (["evaluate", "--targets", "none", "--drivers", "blank.png"], "no face"),
+        (["evaluate", "--targets", "none", "--drivers", "blank.png"], "no such file"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(tmp_path, monkeypatch, arguments, words):
