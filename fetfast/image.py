@@ -257,7 +257,10 @@ def save(path: str | os.PathLike[str], frame: Frame, mark: bool = True) -> None:
         options["pnginfo"] = info
     elif mark:
         options["xmp"] = _XMP.encode()
-    handle, aside = tempfile.mkstemp(prefix=f".{file.stem}-", suffix=file.suffix, dir=file.parent)
+    try:
+        handle, aside = tempfile.mkstemp(prefix=".fetfast-", suffix=file.suffix, dir=file.parent)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}; take another folder") from None
     try:
         with os.fdopen(handle, "wb") as stream:
             Image.fromarray(frame).save(stream, format, **options)
@@ -282,6 +285,8 @@ def check_output(path: str | os.PathLike[str], endings: Collection[str] = tuple(
         raise BadInput(f"{path}: expected a name that ends in {', '.join(endings)}")
     if file.is_dir():
         raise BadInput(f"{path} is a folder, expected a file name")
+    if file.exists() and not file.is_file():  # renaming would put a file in its place
+        raise BadInput(f"{path} is a pipe or a device, expected a file name")
     if not file.parent.is_dir():
         raise BadInput(f"{path}: the folder {file.parent} does not exist; create it first")
     if not os.access(file.parent, os.W_OK):

@@ -194,6 +194,16 @@ def test_pipes_are_refused_not_waited_for(tmp_path: Path):
         image.load(tmp_path / "pipe.png")
 
 
+def test_nothing_is_renamed_over_a_pipe_or_put_where_none_can_be(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(BadInput, match="pipe"):
+        image.save(tmp_path / "pipe.png", FRAME)
+    assert (tmp_path / "pipe.png").is_fifo()
+    if Path("/proc/self").is_dir():
+        with pytest.raises(BadInput, match=r"^/proc/o.png cannot be written"):
+            image.save("/proc/o.png", FRAME)
+
+
 def test_postscript_is_not_run(tmp_path: Path):
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     with pytest.raises(BadInput, match="not an image"):
