@@ -18,7 +18,6 @@ from fractions import Fraction
 from threading import Lock
 from typing import Any
 
-from threadpoolctl import threadpool_limits
 
 from fetfast.engine import Engine
 from fetfast.errors import BadInput, Unavailable
@@ -108,8 +107,6 @@ class Loop:
             self._target.close()
             raise
         drop = self.source.live
-        # The matrix products here are small: a second thread of BLAS spins longer than it works.
-        self._limits = threadpool_limits(1, user_api="blas")
         captured: Channel[Moment] = Channel(WAITING, drop)
         read: Channel[Moment] = Channel(WAITING, drop)
         rendered: Channel[Moment] = Channel(WAITING, drop)
@@ -190,7 +187,6 @@ class Loop:
         if not self._threads[0].is_alive():  # else a driver hangs: closing under its feet would crash
             self.source.close()
         self.stop_recording(whole=self._ended)
-        self._limits.restore_original_limits()
 
     def __enter__(self) -> Loop:
         return self

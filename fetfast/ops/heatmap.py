@@ -9,6 +9,7 @@ Each op also takes CUDA tensors, gives such, and then writes any float type: `he
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from fetfast.spec import LANDMARKS, MAX_SIDE
 
 if TYPE_CHECKING:
     import torch
+    from threadpoolctl import ThreadpoolController
 
 Array = NDArray[np.float32]
 
@@ -69,16 +71,25 @@ def first_flow(
         raise BadInput(f"first_flow(): widths is {describe(widths)}, expected float32 [{K}], above 0")
     out = _output("first_flow", out, (B, 2, size, size))
     displacement = source_points - driven_points
-    for points, values, flow in zip(driven_points, displacement, out, strict=True):
-        known = np.isfinite(values).all(1)
-        points, values, s = points[known], values[known], widths[known]
-        ex, ey = _profiles(points, s, size)
-        ey /= (s * s)[:, None]
-        total = ey.T @ ex
-        total += EPSILON
-        for value, to in zip(values.T, flow, strict=True):
-            np.divide((ey * value[:, None]).T @ ex, total, out=to)
+    with _blas().limit(limits=1, user_api="blas"):
+        for points, values, flow in zip(driven_points, displacement, out, strict=True):
+            known = np.isfinite(values).all(1)
+            points, values, s = points[known], values[known], widths[known]
+            ex, ey = _profiles(points, s, size)
+            ey /= (s * s)[:, None]
+            total = ey.T @ ex
+            total += EPSILON
+            for value, to in zip(values.T, flow, strict=True):
+                np.divide((ey * value[:, None]).T @ ex, total, out=to)
     return out
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Products this small want one thread: the others' waiting for more work would slow all else on the machine."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def contours(
