@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from fetfast.errors import BadInput
 from fetfast.models import family as family_module
-from fetfast.plan import KEY
+from fetfast.plan import KEY, SHIPPED, Plan
 from fetfast.spec import Spec, Stage
 from fetfast.train.data import Pairs, batches
 from fetfast.train.losses import critic_loss
@@ -274,8 +274,10 @@ def save(output: Path, modules: dict[str, nn.Module], **about: Any) -> None:
 def origin(pairs: Pairs, seed: int) -> dict[str, Any]:
     """Where weights come from: command line, seed, commit, data."""
     source = Path(__file__).parent
+    flow = Plan.open(SHIPPED / "flow_fp32.plan").provenance
     command = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=source, capture_output=True, text=True)
     return {
+        **{key: flow[key] for key in ("model", "licence")},  # to be kept with what is made of it
         "command": " ".join(["fetfast", *sys.argv[1:]]),
         "seed": seed,
         "commit": command.stdout.strip() or "unknown",
