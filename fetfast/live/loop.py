@@ -18,7 +18,6 @@ from fractions import Fraction
 from threading import Lock
 from typing import Any
 
-
 from fetfast.engine import Engine
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Face, Landmarker
