@@ -61,6 +61,13 @@ def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _in_a_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Said before the work, not after it."""
+    if value is not None and not value.parent.is_dir():
+        raise BadInput(f"{value}: the folder {value.parent} does not exist; create it first")
+    return value
+
+
 def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
     try:
         return int(value)
@@ -354,7 +361,7 @@ def train(family: str, data: Path, output: Path, **options: Any) -> None:
 @click.option("--plan", help=PLAN_HELP)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
+@click.option("--json", "json_file", type=FILE, callback=_in_a_folder, help="Write the figures to this file too.")
 @click.pass_context
 def bench(ctx: click.Context, plan: str | None, backend: str, steps: int, json_file: Path | None) -> None:
     """Times one `stream` step, stage by stage: a 640 x 480 driver, a 768 x 768 target."""
@@ -374,7 +381,7 @@ def bench(ctx: click.Context, plan: str | None, backend: str, steps: int, json_f
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--driver", type=FILE, help="A video.  [default: the shared clip]")
 @click.option("--target", type=FILE, help="A picture.  [default: a shared portrait]")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
+@click.option("--json", "json_file", type=FILE, callback=_in_a_folder, help="Write the figures to this file too.")
 def loop(plan: str | None, backend: str, driver: Path | None, target: Path | None, json_file: Path | None) -> None:
     """Runs the video loop as fast as it will go, and at a camera's pace: a minute or less."""
     from fetfast.engine import Engine
@@ -395,7 +402,7 @@ def loop(plan: str | None, backend: str, driver: Path | None, target: Path | Non
 @click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
 @click.option("--every", type=click.IntRange(1), default=8, help="Take each Nth frame of a driving video.")
 @click.option("--pairs", "known", type=FILE, help="Pairs made by fetfast synth: those held out are compared too.")
-@click.option("--json", "json_file", type=FILE, help="Write the figures to this file too.")
+@click.option("--json", "json_file", type=FILE, callback=_in_a_folder, help="Write the figures to this file too.")
 def evaluate(
     plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, known: Path | None,
     json_file: Path | None,
