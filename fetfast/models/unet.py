@@ -160,7 +160,10 @@ class WarpUNet(nn.Module):
             x = block(torch.cat((upsample(x), skips.pop()), 1))
         x = F.leaky_relu(self.last(torch.cat((upsample(x), skips.pop()), 1)), 0.2)
         offset, mask, color = self.head(x).split((2, 1, 3), 1)
-        return {"flow": first_flow + offset / FLOW_SCALE, "mask": mask.sigmoid(), "color": color.tanh()}
+        # A face that no landmark moves stays as it is; from one pixel on the network has its way.
+        moved = (first_flow.shape[-1] * first_flow.abs().amax((1, 2, 3), keepdim=True)).clamp(max=1)
+        flow = first_flow + moved * offset / FLOW_SCALE
+        return {"flow": flow, "mask": moved * mask.sigmoid(), "color": color.tanh()}
 
 
 class MapFuse(nn.Module):
