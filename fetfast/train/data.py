@@ -96,9 +96,9 @@ class Pairs:
     @cached_property
     def bias(self) -> NDArray[np.float32]:
         """f32 [persons, 52]: how far the readings of a person's truths lie above the coefficients on average."""
-        off = self.readings[:, 1] - self.arrays["source_blendshapes"]
+        off = np.nan_to_num(self.readings[:, 1] - self.arrays["source_blendshapes"])
         persons = self.arrays["person"]
-        return np.stack([np.nanmean(off[persons == person], axis=0) for person in range(persons.max() + 1)])
+        return np.stack([off[persons == person].mean(axis=0) for person in range(persons.max() + 1)])
 
     @property
     def digest(self) -> str:
