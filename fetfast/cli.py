@@ -351,8 +351,7 @@ def train(family: str, data: Path, output: Path, **options: Any) -> None:
     """Trains FAMILY's networks. A run that was stopped goes on where it was: give the same command again."""
     from fetfast.train import loop
 
-    figures = loop.train(family, data, output, **options)
-    for stage, found in figures.items():
+    for stage, found in loop.train(family, data, output, **options).items():
         click.echo(f"{stage:<6} " + "   ".join(f"{name} {value:.3f}" for name, value in found.items()))
     click.echo(f"{output}: build it with: fetfast build {family} --weights {output} --precision fp16 -o FILE.plan")
 
