@@ -41,7 +41,7 @@ def check(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None
     except DecodeError as error:
         raise BadPlan(f"graph of stage {stage.name} is no ONNX model ({error})") from error
     domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
-    expect(domains <= {"", "ai.onnx"} and not model.functions, f"operators from {sorted(domains)}, expected ONNX's own")
+    expect(domains <= {"", "ai.onnx"} and not model.functions, f"operators from {sorted(map(str, domains))}, expected ONNX's own")
     for title, values, tensors in (
         ("inputs", model.graph.input, stage.inputs),
         ("outputs", model.graph.output, stage.outputs),
@@ -51,7 +51,8 @@ def check(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None
             expect(typed(value, 1) == (1, tensor.shape), f"{value.name} is not f32 [B, {tensor.shape}]")
     declared = {value.name: typed(value, 0) for value in model.graph.value_info}
     got = {name: (DTYPES.get(weight.dtype.name), weight.shape) for name, weight in weights.items()}
-    off = sorted(name for name in declared.keys() | got if declared.get(name) != got.get(name))
+    # a name that is no UTF-8 comes as bytes
+    off = sorted(str(name) for name in declared.keys() | got if declared.get(name) != got.get(name))
     expect(not off, f"weights missing, unknown or of another shape: {', '.join(off[:4])}")
 
     constants = list(model.graph.initializer)
