@@ -41,7 +41,10 @@ def check(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None
     except DecodeError as error:
         raise BadPlan(f"graph of stage {stage.name} is no ONNX model ({error})") from error
     domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
-    expect(domains <= {"", "ai.onnx"} and not model.functions, f"operators from {sorted(map(str, domains))}, expected ONNX's own")
+    expect(
+        domains <= {"", "ai.onnx"} and not model.functions,
+        f"operators from {sorted(map(str, domains))}, expected ONNX's own",
+    )
     for title, values, tensors in (
         ("inputs", model.graph.input, stage.inputs),
         ("outputs", model.graph.output, stage.outputs),

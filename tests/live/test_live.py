@@ -87,6 +87,8 @@ def test_ctrl_c_leaves_a_playable_file(command, driver_file, portrait_file, tmp_
     process = subprocess.Popen(
         [sys.executable, "-m", "fetfast.cli", command, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # a shell's background jobs, and so the tests in one, are born deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     end = time.monotonic() + 60
     while time.monotonic() < end and not any(p.stat().st_size > 0 for p in tmp_path.glob(".out-*")):
