@@ -1,6 +1,6 @@
 """Builds `fetfast._native`, the CPU form of the frame ops, from csrc/. Everything else stands in pyproject.toml."""
 
-import os
+from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import find_packages, setup
@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 native = Pybind11Extension(
     "fetfast._native",
     ["csrc/bindings.cpp"],
-    depends=sorted(f"csrc/{name}" for name in os.listdir("csrc") if name.endswith(".h")),
+    depends=sorted(map(str, Path("csrc").glob("*.h"))),
     cxx_std=17,
     extra_compile_args=["-O3"],
 )

@@ -61,7 +61,9 @@ def compare(portraits: Path, file: Path) -> bool:
     ):
         values = np.array([row[column] for row in rows])
         worst = ", ".join(f"{row[0]} {row[column]:.3f}" for row in sorted(rows, key=lambda row: -row[column])[:3])
-        print(f"{title}: mean {values.mean():.3f}{unit}  p95 {np.percentile(values, 95):.3f}  (bar {bar}); worst {worst}")
+        print(
+            f"{title}: mean {values.mean():.3f}{unit}  p95 {np.percentile(values, 95):.3f}  (bar {bar}); worst {worst}"
+        )
         good &= bool(values.mean() <= bar)
     print(f"{len(rows)} portraits, mediapipe {version}: {'within the bars' if good else 'A BAR IS MISSED'}")
     return good
