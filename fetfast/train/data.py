@@ -20,23 +20,27 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from fetfast.errors import BadInput
 from fetfast.face.align import to_crop
+from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours, first_flow
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 FINE = 2  # the picture that is warped is this much finer than the network's: run time warps the frame's own pixels
 NOISE = 0.0015  # of a landmark, crop sides: the landmarker's own
+SOFT, BLOCKS = 0.25, 0.3  # how often a pair is blurred, and its target a JPEG
 ROWS: dict[str, tuple[str, tuple[int | None, ...]]] = {  # None: R, the pictures' side
     "target": ("uint8", (None, None, 3)),
     "truth": ("uint8", (None, None, 3)),
@@ -126,7 +130,8 @@ def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Ge
     """What the U-Net sees of these rows, named as in its spec, and what it is measured by: `truth` [B, 3, S, S],
     `picture` [B, 3, 2 S, 2 S] (the target that is warped) and `driven_points`.
 
-    With `rng` a pair is mirrored, moved, turned, scaled and recoloured by chance, alike in target and truth.
+    With `rng` a pair is mirrored, moved, turned, scaled, softened and recoloured by chance, alike in target and truth,
+    and the target may have been a poor JPEG.
     """
     parts = [_example(pairs, int(row), size, rng) for row in rows]
     return {name: torch.from_numpy(np.stack([part[name] for part in parts])) for name in parts[0]}
@@ -137,6 +142,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
     R = len(photo)
     M = np.array([[R, 0, 0], [0, R, 0]], np.float32)
     if rng is not None:
+        photo, truth = _degraded(photo, truth, rng)
         M = _moved(M, rng)
         if rng.random() < 0.5:  # mirrored left to right: drawn contours and the first flow know no sides
             M = M @ np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
@@ -161,6 +167,25 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         for name in ("target", "warped", "picture", "truth"):
             out[name] = np.clip(out[name] * gain + shift, -1, 1).astype(np.float32)
     return out
+
+
+def _degraded(photo: Frame, truth: Frame, rng: np.random.Generator) -> tuple[Frame, Frame]:
+    """Both as of a camera of fewer pixels, now and then; and the target with a JPEG's blocks, which the truth lacks."""
+    if rng.random() < SOFT:
+        R = len(photo)
+        side = int(R * rng.uniform(0.35, 0.9))
+        down, up = (np.array([[n, 0, 0], [0, n, 0]], np.float32) for n in (R, side))
+        photo, truth = (from_crop(crop(from_crop(crop(p, down, side)), up, R)) for p in (photo, truth))
+    if rng.random() < BLOCKS:
+        file = BytesIO()
+        Image.fromarray(photo).save(file, "JPEG", quality=int(rng.integers(40, 90)))
+        photo = np.asarray(Image.open(file))
+    return photo, truth
+
+
+def from_crop(picture: NDArray[np.float32]) -> Frame:
+    """u8 [S, S, 3] of f32 [3, S, S] in -1 ... 1."""
+    return np.ascontiguousarray((picture * 127.5 + 128).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _moved(M: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -36,21 +36,25 @@ def warp_fine(picture: Tensor, flow: Tensor) -> Tensor:
     return F.avg_pool2d(warp(picture, fine), factor)
 
 
+def ellipse(points: Tensor, size: int) -> Tensor:
+    """f32 [B, 1, size, size]: 1 within the ellipse round these landmarks, 0 well outside, softly between."""
+    low, high = points.amin(1), points.amax(1)
+    middle, radius = (low + high) / 2, 0.6 * (high - low) + 0.02
+    away = ((_centres(size, points) - middle[:, None, None]) / radius[:, None, None]).norm(dim=-1)
+    return torch.sigmoid(8 * (1 - away))[:, None]
+
+
+def parts(points: Tensor, size: int) -> Tensor:
+    """f32 [B, 1, size, size]: how much more than skin a pixel counts: mouth and eyes."""
+    return sum(
+        ((amount - 1) * ellipse(points[:, list(part)], size) for part, amount in PARTS),
+        points.new_zeros(len(points), 1, size, size),
+    )
+
+
 def importance(points: Tensor, size: int) -> Tensor:
-    """f32 [B, 1, size, size]: how much a pixel counts. Mouth and eyes most, the background least, softly between."""
-
-    def ellipse(rows: Tensor) -> Tensor:
-        """1 within the ellipse round these landmarks, 0 well outside."""
-        low, high = rows.amin(1), rows.amax(1)
-        middle, radius = (low + high) / 2, 0.6 * (high - low) + 0.02
-        away = ((grid - middle[:, None, None]) / radius[:, None, None]).norm(dim=-1)
-        return torch.sigmoid(8 * (1 - away))
-
-    grid = _centres(size, points)
-    weight = BACKGROUND + (1 - BACKGROUND) * ellipse(points)
-    for part, amount in PARTS:
-        weight = weight + (amount - 1) * ellipse(points[:, list(part)])
-    return weight[:, None]
+    """f32 [B, 1, size, size]: how much a pixel counts. Mouth and eyes most, the background least."""
+    return BACKGROUND + (1 - BACKGROUND) * ellipse(points, size) + parts(points, size)
 
 
 def l1(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

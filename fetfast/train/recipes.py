@@ -97,6 +97,7 @@ def picture_loss(
         "ssim": 2 * losses.ssim(result, truth, weight),
         "gradients": 10 * losses.gradients(result, truth, weight),
         "beneath": 3 * losses.l1(warped, truth, weight),  # the flow learns where the mask hides it too
+        "above": 2 * losses.l1(out["color"], truth, losses.parts(points, truth.shape[-1])),  # and the colour
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if critic is None:
