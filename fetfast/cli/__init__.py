@@ -1,0 +1,54 @@
+"""The command line. Exit status: 0, 2 for a mistake of the user's (one line on stderr), 1 for one of ours."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import click
+
+from fetfast import __version__
+from fetfast.cli import faces, figures, plans, training
+from fetfast.errors import FetfastError
+
+
+class Commands(click.Group):
+    """Turns the errors that users can mend into one line and exit status 2; shows commands in the order written."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FetfastError as error:
+            message = str(error)
+        except BrokenPipeError:  # whoever read our output is gone: click ends quietly
+            raise
+        except OSError as error:  # a file or folder that the user named, or a full disk
+            message = f"{error.filename or 'the file'}: {error.strerror or error}"
+        line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # a name may hold anything
+        click.echo(f"fetfast: {line}", err=True)
+        ctx.exit(2)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="fetfast")
+def main() -> None:
+    """Puts the expression of one face onto another face, which stays itself.
+
+    \b
+    fetfast transfer smile.jpg portrait.jpg -o smiling.png
+    fetfast live --source 0 --target portrait.jpg
+    fetfast doctor
+    """
+    warnings.filterwarnings("ignore", module="PIL")  # what matters of a file's flaws is an error, on one line
+
+
+for command in (
+    *(faces.transfer, faces.live),
+    *(plans.info, plans.doctor, plans.build, plans.export, plans.cache, plans.tune),
+    *(training.synth, training.train),
+    *(figures.bench, figures.evaluate),
+):
+    main.add_command(command)

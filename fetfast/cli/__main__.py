@@ -1,0 +1,3 @@
+from fetfast.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""Commands that move a face: pictures, videos, cameras."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fetfast.cli.options import FILE, shared
+from fetfast.errors import BadInput
+from fetfast.spec import REGIONS
+
+if TYPE_CHECKING:
+    from fetfast.engine import Engine
+    from fetfast.image import Frame
+
+
+@click.command()
+@click.argument("src", type=FILE)
+@click.argument("tgt", type=FILE)
+@click.option(
+    "-o", "--output", type=FILE, required=True, help="Where the result goes: .png, .jpg, .webp; .mp4, .mov, .mkv."
+)
+@shared
+@click.option("--sheet", is_flag=True, help="Write close-ups of source, target and result side by side.")
+@click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
+def transfer(
+    src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
+    regions: tuple[str, ...] | None, face: str | int, mode: str, smooth: float, sheet: bool, mark: bool,
+) -> None:  # fmt: skip
+    """Puts SRC's expression onto the face in TGT.
+
+    TGT keeps its identity, pose, hair, background and size. The file written carries a machine-readable mark that it
+    was synthesised. Show people only as they would agree to be shown.
+
+    SRC may be a video: its times and its sound are kept. TGT may then be one too: it goes on as it was filmed, and
+    only its expression is replaced.
+    """
+    from fetfast import image
+    from fetfast.engine import Engine
+
+    if _is_video(src):
+        options = {"intensity": intensity, "regions": regions, "face": face, "mode": mode, "smooth": smooth}
+        _transfer_video(src, tgt, output, plan, backend, mark, options)
+        return
+    if _is_video(tgt):
+        raise BadInput(f"{tgt} is a video and {src} is none, expected a video to drive it")
+    image.check_output(output)
+    engine = Engine(plan, backend)
+    result = engine.transfer(src, tgt, intensity=intensity, regions=REGIONS if regions is None else regions, face=face)
+    if sheet:
+        result = _sheet(engine, image.load(src), image.load(tgt), result, face)
+    image.save(output, result, mark=mark)
+    click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
+
+
+def _is_video(path: Path) -> bool:
+    from fetfast.live.video import is_video
+
+    return is_video(path)
+
+
+def _transfer_video(
+    src: Path, tgt: Path, output: Path, plan: str | None, backend: str, mark: bool, options: dict[str, Any]
+) -> None:
+    from fetfast import image, live
+    from fetfast.engine import Engine
+    from fetfast.live.video import FORMATS
+
+    image.check_output(output, FORMATS)
+    engine = Engine(plan, backend)
+    try:
+        figures = live.transfer(engine, src, tgt, output, mark=mark, **options)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; what was written of {output} can be played", err=True)
+        sys.exit(130)
+    if figures["trouble"]:
+        click.echo(f"fetfast: {figures['trouble']}", err=True)
+    speed = f"{figures['frames']} frames, {figures['fps']:.1f} a second"
+    click.echo(f"{output}: {engine.plan.name} on {engine.backend}, {speed}")
+
+
+def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: str | int) -> Frame:
+    """Close-ups of source, target and result, 512 x 512 each, side by side."""
+    import numpy as np
+
+    from fetfast.ops.crop import crop
+
+    places = [engine.prepare(source).matrices[0], *[engine.prepare(target, face).matrices[0]] * 2]
+    closeups = [crop(frame, M, 512) for frame, M in zip((source, target, result), places, strict=True)]
+    return np.concatenate([((c + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0) for c in closeups], axis=1)
+
+
+@click.command()
+@click.option("--source", default="0", help="Who drives: a camera's index or path, a video, an rtsp or http address.")
+@click.option("--target", required=True, help="Who is driven: a picture or a video.")
+@shared
+@click.option("--preview/--no-preview", default=True, help="A window; press h in it for its keys. Or a status line.")
+@click.option("--virtual-camera", is_flag=True, help="Send the result to a camera that other programs see.")
+@click.option("--record", type=FILE, help="Write the result: .mp4, .mov, .mkv.")
+@click.option("--stats", is_flag=True, help="At the end, show rates, latencies and dropped frames.")
+@click.option("--stats-json", type=FILE, help="Write these figures to a file.")
+def live(source: str, target: str, plan: str | None, backend: str, **options: Any) -> None:
+    """Drives a face with your own, from a camera, a stream or a video.
+
+    Ctrl-C ends it; what was recorded by then can be played.
+    """
+    from fetfast.engine import Engine
+    from fetfast.live import console
+
+    console.run(Engine(plan, backend), source, target, **options)

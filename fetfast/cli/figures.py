@@ -1,0 +1,70 @@
+"""Commands that measure: how fast, and how well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fetfast.cli.options import BACKEND_HELP, FILE, PLAN_HELP, in_a_folder
+
+
+@click.group(invoke_without_command=True)
+@click.option("--plan", help=PLAN_HELP)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
+@click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+@click.pass_context
+def bench(ctx: click.Context, plan: str | None, backend: str, steps: int, json_file: Path | None) -> None:
+    """Times one `stream` step, stage by stage: a 640 x 480 driver, a 768 x 768 target."""
+    if ctx.invoked_subcommand:
+        return
+    from fetfast import bench as suite
+    from fetfast.engine import Engine
+
+    figures = suite.stream_step(Engine(plan, backend), steps)
+    click.echo(suite.table(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1))
+
+
+@bench.command()
+@click.option("--plan", help=PLAN_HELP)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--driver", type=FILE, help="A video.  [default: the shared clip]")
+@click.option("--target", type=FILE, help="A picture.  [default: a shared portrait]")
+@click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+def loop(plan: str | None, backend: str, driver: Path | None, target: Path | None, json_file: Path | None) -> None:
+    """Runs the video loop as fast as it will go, and at a camera's pace: a minute or less."""
+    from fetfast.engine import Engine
+    from fetfast.evaluate.data import default
+    from fetfast.live import bench as suite
+
+    driver = driver or default("clips") / "single_face.mp4"
+    figures = suite.run(Engine(plan, backend), driver, target or default("portraits") / "001.jpg")
+    click.echo(suite.report(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1))
+
+
+@click.command()
+@click.argument("plan", required=False)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--targets", type=FILE, help="A folder of portraits.  [default: shared ones that PLAN never saw]")
+@click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
+@click.option("--every", type=click.IntRange(1), default=8, help="Take each Nth frame of a driving video.")
+@click.option("--pairs", "known", type=FILE, help="Pairs made by fetfast synth: those held out are compared too.")
+@click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+def evaluate(
+    plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, known: Path | None,
+    json_file: Path | None,
+) -> None:  # fmt: skip
+    """Measures how well PLAN carries expressions over, and how well the target stays itself."""
+    from fetfast import evaluate as suite
+    from fetfast.engine import Engine
+
+    figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
+    click.echo(suite.table(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1))

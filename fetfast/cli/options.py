@@ -1,0 +1,63 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fetfast.errors import BadInput
+from fetfast.spec import REGIONS
+
+FILE = click.Path(path_type=Path)
+PLAN_HELP = "A plan file, or the name of one that ships. The best that ships if not given."
+CAPABILITY_HELP = "For a GPU of this compute capability, such as 8.9.  [default: this machine's]"
+BACKEND_HELP = "auto, or one by name: tensorrt, triton, openvino, eager."
+
+
+def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def in_a_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Said before the work, not after it."""
+    if value is not None and not value.parent.is_dir():
+        raise BadInput(f"{value}: the folder {value.parent} does not exist; create it first")
+    return value
+
+
+def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
+    try:
+        return int(value)
+    except ValueError:
+        return value
+
+
+def shared(command: Any) -> Any:
+    """The options of all commands that move a face."""
+    for option in (
+        click.option("--smooth", type=float, default=0.5, help="Videos: 0 (off) to 1, how much jitter is taken out."),
+        click.option(
+            "--mode",
+            type=click.Choice(("absolute", "relative")),
+            default="absolute",
+            help="Videos: the driver's expression, or its change from the driver's resting face.",
+        ),
+        click.option(
+            "--face",
+            callback=_face,
+            default="largest",
+            help="Which of the target: largest, all, or an index from left.",
+        ),
+        click.option(
+            "--regions",
+            callback=_regions,
+            help=f"What moves, separated by commas.  [default: {','.join(REGIONS)}; of a video without the gaze]",
+        ),
+        click.option("--intensity", type=float, default=1.0, help="0: the target as it is; 1: as the driver; up to 2."),
+        click.option("--backend", default="auto", help=BACKEND_HELP),
+        click.option("--plan", help=PLAN_HELP),
+    ):
+        command = option(command)
+    return command

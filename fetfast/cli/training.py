@@ -1,0 +1,60 @@
+"""Commands that make training pairs, and networks from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fetfast.cli.options import FILE
+
+
+@click.command()
+@click.option("--portraits", type=FILE, help="A folder of pictures, one person each; re-posed by the --facekit.")
+@click.option("--facekit", type=FILE, help="ICT-FaceKit's folder, or the packed npz.")
+@click.option("--videos", type=FILE, help="Instead: a folder of videos, one person each; two frames are a pair.")
+@click.option("-o", "--output", type=FILE, required=True, help="The folder to write.")
+@click.option("--count", type=click.IntRange(1), default=8000, help="How many pairs.")
+@click.option("--size", type=click.IntRange(32, 1024), default=256, help="Side of their pictures; twice a network's.")
+@click.option("--seed", type=int, default=0, help="The same seed gives the same bytes.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
+def synth(
+    portraits: Path | None, facekit: Path | None, videos: Path | None, output: Path, count: int, size: int, seed: int,
+    workers: int | None,
+) -> None:  # fmt: skip
+    """Makes training pairs: one person under two expressions, and where the landmarks go."""
+    from fetfast.train.synth import pairs
+    from fetfast.train.synth import videos as reenactment
+
+    if bool(portraits) == bool(videos) or (portraits and not facekit):
+        raise click.UsageError("give --portraits with --facekit, or --videos")
+    if videos:
+        made = reenactment.generate(videos, output, count, size, seed)
+        click.echo(f"{output}: {made['pairs']} pairs of {made['videos']} videos")
+        return
+    made = pairs.generate(facekit, portraits, output, count, size, seed, workers)  # type: ignore[arg-type]
+    click.echo(
+        f"{output}: {made['pairs']} pairs of {made['portraits']} portraits in {made['seconds']:.0f} s,"
+        f" {made['rate']:.1f} pairs/s per core"
+    )
+
+
+@click.command()
+@click.argument("family")
+@click.option("--data", type=FILE, required=True, help="A folder of training pairs, made by: fetfast synth.")
+@click.option("-o", "--output", type=FILE, required=True, help="The .safetensors file to write, for fetfast build.")
+@click.option("--size", default="small", help="The size row.")
+@click.option("--stage", help="Train this stage alone. All of them, in order, if not given.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End each stage after so long.")
+@click.option("--steps", type=click.IntRange(1), help="End each stage after so many.  [default: the recipe's own]")
+@click.option("--seed", type=int, default=0)
+@click.option("--device", help="cpu, cuda or cuda:N. A GPU where there is one, if not given.")
+@click.option("--folder", type=FILE, help="Logs, sheets and checkpoints.  [default: beside OUTPUT]")
+def train(family: str, data: Path, output: Path, **options: Any) -> None:
+    """Trains FAMILY's networks. A run that was stopped goes on where it was: give the same command again."""
+    from fetfast.train import loop
+
+    for stage, found in loop.train(family, data, output, **options).items():
+        click.echo(f"{stage:<6} " + "   ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    click.echo(f"{output}: build it with: fetfast build {family} --weights {output} --precision fp16 -o FILE.plan")
