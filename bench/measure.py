@@ -13,25 +13,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fetfast.machine import machine, threads
+
+__all__ = ["machine", "threads"]
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 FLUSH_BYTES = 256 << 20  # more than any GPU's L2
-PACKAGES = {"numpy": "numpy", "torch": "torch", "openvino": "openvino", "onnxruntime": "onnxruntime",
-            "triton": "triton", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx-cu13"}  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -116,57 +113,6 @@ def _flushed() -> Any:
 
     torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda").zero_()
     return torch
-
-
-def threads() -> int:
-    """The cores that this process may use: what every way gets as its number of threads."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def machine() -> dict[str, Any]:
-    """What a figure needs beside it: class ("cpu-2", or a GPU's short name), device, cores, versions, commit, time."""
-    from fetfast.backends.gpu import gpus
-
-    names = [gpu.name for gpu in gpus()]
-    return {
-        "class": _short(names[0]) if names else f"cpu-{threads()}",
-        "device": names[0] if names else _processor(),
-        "cores": os.cpu_count(),
-        "threads": threads(),
-        "versions": {"python": platform.python_version()} | _versions(),
-        "commit": _commit(),
-        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
-
-
-def _short(name: str) -> str:
-    """ "NVIDIA H100 80GB HBM3" -> "h100"."""
-    number = re.search(r"\b[a-z]*\d+\w*", name.lower())
-    return number[0] if number else name.lower().replace(" ", "-")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name, package in PACKAGES.items():
-        try:
-            found[name] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str:
-    """FETFAST_COMMIT is for a checkout that came without its history."""
-    if given := os.environ.get("FETFAST_COMMIT"):
-        return given
-    ask = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(ask, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def row(case: str, way: str, timing: Timing | None, **more: Any) -> Row:

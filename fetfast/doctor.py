@@ -15,6 +15,7 @@ import numpy as np
 from fetfast import __version__, assets, backends
 from fetfast.backends import cache, gpu
 from fetfast.errors import FetfastError
+from fetfast.machine import processor
 from fetfast.plan import Plan
 
 PACKAGES = ("numpy", "openvino", "onnx", "safetensors", "pillow", "torch", "triton", "cupy-cuda13x", "tensorrt",
@@ -28,7 +29,7 @@ def examine() -> dict[str, Any]:
     return {
         "fetfast": __version__,
         "python": platform.python_version(),
-        "machine": {"system": platform.platform(), "cpu": _cpu(), "cores": os.cpu_count()},
+        "machine": {"system": platform.platform(), "cpu": processor(), "cores": os.cpu_count()},
         "driver": gpu.driver_version(),
         "gpus": [asdict(found) for found in gpu.gpus()],
         "packages": {name: _version(name) for name in PACKAGES},
@@ -84,15 +85,6 @@ def _self_test(plan: Plan) -> dict[str, Any]:
     except FetfastError as error:
         return {"ok": False, "message": str(error)}
     return {"ok": True, "message": f"{plan.name} runs on {name} ({time.perf_counter() - start:.2f} s)"}
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _compiled(kind: str) -> dict[str, int]:

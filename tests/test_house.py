@@ -15,7 +15,7 @@ FLOORS = {
     "backends": 3,
     "engine": 4, "inputs": 4, "face": 4,
     "train": 5, "evaluate": 5,
-    "cli": 6, "live": 6, "bench": 6, "batch": 6, "web": 6, "doctor": 6, "deploy": 6, "tune": 6,
+    "cli": 6, "live": 6, "bench": 6, "batch": 6, "web": 6, "doctor": 6, "deploy": 6, "machine": 6, "tune": 6,
 }  # fmt: skip
 HEAVY = ("torch", "triton", "tensorrt", "openvino", "onnx", "cv2", "ray", "numba", "PIL", "numpy")
 FILES = sorted([*ROOT.glob("fetfast/**/*.py"), *ROOT.glob("kernels/*.py")])

@@ -7,6 +7,8 @@ import time
 import measure
 import pytest
 
+from fetfast import machine
+
 
 def test_ways_take_turns_in_an_order_that_rotates():
     called = []
@@ -65,4 +67,4 @@ def test_a_missed_bar_is_the_exit_status(tmp_path, monkeypatch, capsys):
     [("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA GeForce RTX 4090", "4090"), ("NVIDIA A100-SXM4-40GB", "a100")],
 )
 def test_a_class_is_the_gpus_short_name(name, short):
-    assert measure._short(name) == short
+    assert machine._short(name) == short
