@@ -1,8 +1,11 @@
 """Self-reenactment: the first frame of a clip, driven by the others, should become them.
 
 Result and driving frame are compared in their own crops at 128 x 128, within the face's box: a crop is upright and
-scaled by the eyes, so that the head's motion, which no expression can follow, counts little. `copy` is the first
-frame left as it is: what doing nothing scores.
+scaled by the eyes, so that the head's motion, which no expression can follow, counts little. Three pictures are:
+
+    copy        the first frame as it is: what doing nothing scores
+    transfer    all of the engine: the driver's expression as blendshapes, put onto the target's landmarks
+    landmarks   the picture network alone, given where the driving frame's own landmarks lie, as pairs are measured
 """
 
 from __future__ import annotations
@@ -14,32 +17,42 @@ from fetfast.engine import Engine
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
+from fetfast.inputs import Scene, Target
 from fetfast.ops.crop import crop
+from fetfast.spec import REGIONS
 
 SIDE = 128
 
 
 def reenact(engine: Engine, faces: list[tuple[Face, Frame]]) -> dict[str, float]:
-    """Mean PSNR and SSIM over the frames of a clip, but the first: two or more, each with its face."""
+    """Mean PSNR (dB) and SSIM over the frames of a clip, but the first: two or more, each with its face.
+    Keys: copy_psnr, copy_ssim, psnr, ssim (of `transfer`), landmarks_psnr, landmarks_ssim."""
     (first_face, first), *driving = faces
     target = engine.prepare(first, first_face)
     scores = []
     for face, frame in driving:
         truth = _crop(frame, face)
-        points = to_crop(face.landmarks[:, :2], crop_matrix(face.landmarks))
+        points = to_crop(face.landmarks[:, :2], crop_matrix(face.landmarks)).astype(np.float32)
         box = face_box(points, SIDE)
-        result = engine.render(face, target, frame)
-        for picture in (_crop(result, first_face), _crop(first, first_face)):
-            scores.append((psnr(picture, truth, box), ssim(picture, truth, box)))
-    (net, net_ssim), (copy, copy_ssim) = np.array(scores).reshape(-1, 2, 2).mean(axis=0).tolist()
-    return {"psnr": net, "ssim": net_ssim, "copy_psnr": copy, "copy_ssim": copy_ssim}
+        results = first, engine.render(face, target, frame), follow(engine, target, face, frame, points)
+        crops = [_crop(result, first_face) for result in results]
+        scores.append([(psnr(picture, truth, box), ssim(picture, truth, box)) for picture in crops])
+    names = ("copy_psnr", "copy_ssim", "psnr", "ssim", "landmarks_psnr", "landmarks_ssim")
+    return dict(zip(names, np.mean(scores, axis=0).ravel().tolist(), strict=True))
+
+
+def follow(engine: Engine, target: Target, face: Face, frame: Frame, points: NDArray[np.float32]) -> Frame:
+    """The target, its landmarks moved to `points` f32 [478, 2], crop units, whatever its plan makes of the driver."""
+    scene = Scene(face, frame, target, 1.0, REGIONS)
+    scene.tensors["driven_points"] = points[None]
+    for stage in engine.plan.spec.stages:
+        scene.tensors |= engine.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
+    return engine.compose(target, {part: scene.need(name) for part, name in engine.plan.spec.paste.items()})
 
 
 def describe(figures: dict[str, float]) -> str:
-    return (
-        f"{figures['psnr']:.2f} dB, SSIM {figures['ssim']:.3f}   (the first frame as it is: "
-        f"{figures['copy_psnr']:.2f} dB, {figures['copy_ssim']:.3f})"
-    )
+    shown = {"": "transfer", "landmarks_": "given the driver's landmarks", "copy_": "the first frame as it is"}
+    return ", ".join(f"{name} {figures[k + 'psnr']:.2f} dB / {figures[k + 'ssim']:.3f}" for k, name in shown.items())
 
 
 def _crop(frame: Frame, face: Face) -> NDArray[np.float32]:
