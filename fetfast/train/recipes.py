@@ -91,13 +91,14 @@ def picture_loss(
     truth, points = batch["truth"], batch["driven_points"]
     warped = losses.warp_fine(batch["picture"], out["flow"])
     result = warped + out["mask"] * (out["color"] - warped)
-    weight = losses.importance(points, truth.shape[-1])
+    weight, parts = losses.importance(points, truth.shape[-1]), losses.parts(points, truth.shape[-1])
     terms = {
         "l1": 10 * losses.l1(result, truth, weight),
         "ssim": 2 * losses.ssim(result, truth, weight),
         "gradients": 10 * losses.gradients(result, truth, weight),
         "beneath": 3 * losses.l1(warped, truth, weight),  # the flow learns where the mask hides it too
-        "above": 2 * losses.l1(out["color"], truth, losses.parts(points, truth.shape[-1])),  # and the colour
+        "above": 2 * losses.l1(out["color"], truth, parts),  # and the colour where something may have to be painted
+        "closed": 0.5 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if critic is None:
