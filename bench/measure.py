@@ -54,10 +54,13 @@ def interleaved(
     warm_up: int = 3,
     seconds: float | None = None,  # no new round after so many, once three are taken
     *,
+    settle: int = 0,
     queued: bool = False,
 ) -> dict[str, Timing]:
     """Times each way once a round, in an order that rotates from round to round, after `warm_up` rounds untimed.
 
+    settle: untimed calls of the way itself before each timed one, for ways with pools of threads of their own: the last
+    way's threads go on spinning for a while, and the caches hold its data.
     On a GPU its L2 is flushed before every call. `queued`: the ways return when their kernels are queued on PyTorch's
     current stream; CUDA events then time the kernels alone, whose launches hide behind the flush. Otherwise, and
     without a GPU, it is the clock of the host, until all is done.
@@ -71,6 +74,8 @@ def interleaved(
             break
         first = i % len(names)
         for name in names[first:] + names[:first]:
+            for _ in range(settle):
+                ways[name]()
             taken = clock(ways[name])
             if i >= warm_up:
                 times[name].append(taken)

@@ -18,6 +18,13 @@ def test_ways_take_turns_in_an_order_that_rotates():
     assert all(len(timings[name].rounds) == 3 for name in "abc")
 
 
+def test_a_way_settles_before_it_is_timed():
+    called = []
+    ways = {name: lambda name=name: called.append(name) for name in "ab"}
+    timings = measure.interleaved(ways, rounds=2, warm_up=0, settle=1)
+    assert "".join(called) == "aabb" + "bbaa" and len(timings["a"].rounds) == 2
+
+
 def test_a_call_is_timed_in_milliseconds():
     timing = measure.interleaved({"sleep": lambda: time.sleep(0.004)}, rounds=5, warm_up=0)["sleep"]
     assert 4 <= timing.median <= timing.p95 and min(timing.rounds) >= 4

@@ -1,0 +1,173 @@
+"""Every network on every backend that this machine has, beside what one would use without us.
+
+    python bench/bench_network.py [--quick] [--out FILE]
+    pytest bench/bench_network.py --benchmark-enable [-k "paper and openvino"]
+
+Cases: the default plan that ships, all its stages one after the other; and the stages of each family and size, with
+random weights. Ways (`ways.py`): each backend with a plan of each precision; eager PyTorch, channels-last, and
+torch.compile, at each precision; ONNX Runtime on the fp32 plan's own graph.
+
+`error` is the largest of the outputs' rms errors, as a share of that output, against the f32 weights in f64. A way
+that is off by more than twice what eager PyTorch is at the same precision is a failure, and is not timed.
+
+The bars, on two cores: the default plan on OpenVINO at least 1.7 times faster than eager fp32 and ahead of ONNX
+Runtime; the paper's U-Net-256 at least 2.3 times faster than eager fp32, at the best of OpenVINO's precisions; int8 at
+least 1.8 times faster than bf16.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import measure
+import pytest
+import torch
+from measure import Row, Timing
+from ways import BASE, ORT, OURS, PLACE, WAYS, Call, Case, call, error, exact, inputs_of
+
+from fetfast.backends import eager
+from fetfast.errors import FetfastError
+from fetfast.models import FAMILIES, family
+from fetfast.plan import Plan
+from fetfast.spec import Stage
+
+DEFAULT, PAPER = "default plan", "unet paper 256 unet"
+# What may be off where eager PyTorch happens to be (almost) exact. Nothing else here has int8 to compare it with: more
+# than that is no quantisation but a fault.
+SLACK = {"fp32": 2.0**-20, "fp16": 2.0**-9, "bf16": 2.0**-6, "int8": 0.25}
+
+About = dict[str, dict[str, Any]]  # way -> what its row says: its error, why it was skipped, or how it is wrong
+
+
+def cases() -> dict[str, Callable[[], Case]]:
+    """Name -> what makes it. The linear stage, which all sizes of a family share, is there once for each family."""
+    found: dict[str, Callable[[], Case]] = {DEFAULT: default}
+    for name in FAMILIES:
+        seen: set[str] = set()
+        for size, spec in family(name).SPECS.items():
+            for stage in spec.stages:
+                if not stage.precise or stage.name not in seen:
+                    found[f"{name} {size} {spec.resolution} {stage.name}"] = partial(random, name, size, stage)
+                if stage.precise:
+                    seen.add(stage.name)
+    return found
+
+
+def default() -> Case:
+    plan = Plan.open(Plan.best())
+    return Case(plan.spec, {name: m.float() for name, m in eager.modules(plan, torch.device("cpu")).items()}, plan)
+
+
+def random(name: str, size: str, stage: Stage) -> Case:
+    spec = family(name).SPECS[size]
+    torch.manual_seed(0)
+    return Case(replace(spec, stages=(stage,)), {stage.name: family(name).build(spec)[stage.name].eval()})
+
+
+def prepared(case: Case, wanted: list[str]) -> tuple[dict[str, Call], About]:
+    """The calls that are right, by way, and about each way."""
+    inputs = inputs_of(case.spec)
+    truth = exact(case, inputs)
+    calls: dict[str, Call] = {}
+    about: About = {}
+    for way in wanted:
+        what, precision = way.split()
+        if case.precise and precision != "fp32":
+            continue
+        try:
+            run = call(case, way, inputs)
+        except FetfastError as reason:
+            about[way] = {"skipped": str(reason)}
+            continue
+        off = error(run(), truth)
+        # OpenVINO computes an fp16 plan in bf16 where the processor has that
+        plain = "bf16" if (what, precision) == ("openvino", "fp16") else precision
+        allowed = SLACK[plain] if way == BASE else 2 * about.get(f"eager {plain}", {"error": 0})["error"] + SLACK[plain]
+        about[way] = {"error": off}
+        if off > allowed:
+            about[way]["wrong"] = f"{way} is off by {off:.2g}, allowed {allowed:.2g}"
+        else:
+            calls[way] = run
+    return calls, about
+
+
+def skipped(about: About) -> About:
+    """What is not there, in one row where a backend has the same reason for several precisions."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for way, why in about.items():
+        if "skipped" in why:
+            what, precision = way.split()
+            reasons.setdefault((what, why["skipped"]), []).append(precision)
+    return {f"{what} {' '.join(precisions)}": {"skipped": reason} for (what, reason), precisions in reasons.items()}
+
+
+def measured(name: str, wanted: list[str], **how: Any) -> tuple[list[Row], dict[str, Timing]]:
+    calls, about = prepared(cases()[name](), wanted)
+    timings = measure.interleaved(calls, **how)
+    rows = measure.compare(name, timings, BASE, about, threads=measure.threads())
+    wrong = {way: why for way, why in about.items() if "wrong" in why}
+    return rows + [measure.row(name, way, None, **why) for way, why in (wrong | skipped(about)).items()], timings
+
+
+def bars(timings: dict[str, dict[str, Timing]]) -> list[tuple[str, float, float]]:
+    """What was compared, how many times faster it is, and how many it must be."""
+    shipped, paper = timings[DEFAULT], timings[PAPER]
+    ours = f"openvino {Plan.open(Plan.best()).precision}"
+    best = max((way for way in OURS if way in paper), key=lambda way: measure.ratio(paper, way, BASE))
+    found = [
+        (f"{DEFAULT}, {ours} over {BASE}", measure.ratio(shipped, ours, BASE), 1.7),
+        (f"{DEFAULT}, {ours} over {ORT}", measure.ratio(shipped, ours, ORT), 1.0),
+        (f"{PAPER}, {best} over {BASE}", measure.ratio(paper, best, BASE), 2.3),
+    ]
+    if "openvino int8" in shipped:
+        gain = measure.ratio(shipped, "openvino int8", "openvino bf16")
+        found.append((f"{DEFAULT}, openvino int8 over bf16", gain, 1.8))
+    return found
+
+
+def main() -> int:
+    options = measure.options("network", __doc__)
+    torch.set_num_threads(measure.threads())
+    wanted, how = WAYS, {"rounds": 40, "seconds": 90.0, "settle": 1}
+    if options.quick:
+        wanted = [way for way in WAYS if not way.startswith("torch.compile") and "eager fp16" not in way]
+        how = {"rounds": 3, "seconds": 1.0, "warm_up": 1}
+    rows: list[Row] = []
+    timings: dict[str, dict[str, Timing]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FETFAST_CACHE"] = folder  # nobody needs networks of random weights again
+        for case in [DEFAULT, "flow small 128 fuse"] if options.quick else cases():
+            more, timings[case] = measured(case, wanted, **how)
+            rows += more
+    missed = [f"{row['case']}, {row['wrong']}" for row in rows if "wrong" in row]
+    if not options.quick and PLACE.type == "cpu":  # a few rounds prove nothing, and the bars are a processor's
+        for what, gain, bar in bars(timings):
+            print(f"{what}: {gain:.2f} x, bar {bar} x")
+            missed += [f"{what}: {gain:.2f} x, bar {bar} x"] if gain < bar else []
+    return measure.finish("network", rows, missed, options)
+
+
+@lru_cache(maxsize=1)
+def checked(case: str) -> tuple[dict[str, Call], About]:
+    return prepared(cases()[case](), WAYS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", cases())
+def test_network(benchmark, case, way):
+    calls, about = checked(case)
+    why = about.get(way, {"skipped": "f32 at every precision"})
+    assert "wrong" not in why, why["wrong"]
+    if way not in calls:
+        pytest.skip(why["skipped"])
+    benchmark(calls[way])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
