@@ -1,0 +1,80 @@
+"""What the suites of whole frames share: pictures of one face, and engines beside plain PyTorch.
+
+The face is scikit-image's astronaut, as in `fetfast bench`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from PIL import Image
+
+from fetfast import assets, backends, image
+from fetfast.bench import DRIVER, TARGET, _fit, _wander
+from fetfast.engine import Engine
+from fetfast.image import Frame
+from fetfast.plan import SHIPPED, Plan
+
+BASE, EAGER = "eager fp32", "eager bf16"
+CLOSE_UP = np.s_[:256, 100:356]  # of the astronaut: her face is a third of its width
+DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
+
+Call = Callable[[], Any]
+
+
+def drivers() -> Iterator[Frame]:
+    """A face that wanders by a pixel or two from frame to frame, without end."""
+    frame = _fit(image.load(assets.path("astronaut.png")), DRIVER)
+    return cycle([np.roll(frame, shift, axis=(0, 1)) for shift in _wander()])
+
+
+def target() -> Frame:
+    return _fit(image.load(assets.path("astronaut.png")), TARGET)
+
+
+def tiled(side: int, rows: int = 1, columns: int = 1) -> Frame:
+    """The close-up, scaled to `side`, rows x columns times."""
+    close_up = image.load(assets.path("astronaut.png"))[CLOSE_UP]
+    return np.tile(np.asarray(Image.fromarray(close_up).resize((side, side))), (rows, columns, 1))
+
+
+def at(plan: Plan, precision: str) -> Plan:
+    """`plan` with its halves in another precision, for plain PyTorch: the graphs still say the old one."""
+    dtype = DTYPES[precision]
+    weights = {name: w if w.dtype == np.float32 else w.astype(dtype) for name, w in plan.weights.items()}
+    return replace(plan, precision=precision, weights=weights, path=None)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The engines of one family's plans that ship; those that cannot run here say why."""
+
+    name: str  # family and size
+    plan: Plan  # in floating point
+    engines: dict[str, Engine]  # way -> engine: BASE first
+    skipped: dict[str, str] = field(default_factory=dict)  # way -> reason
+
+
+def shipped() -> list[Ways]:
+    """Each family that ships: plain PyTorch in f32 and, where the plan is of halves, in bf16; and on every other
+    backend each of its plans."""
+    plans = [Plan.open(path) for path in sorted(SHIPPED.glob("*.plan"))]
+    found = []
+    for plan in (plan for plan in plans if plan.precision in DTYPES):
+        engines, skipped = {BASE: Engine(at(plan, "fp32"), "eager")}, {}
+        if plan.precision != "fp32":
+            engines[EAGER] = Engine(at(plan, "bf16"), "eager")
+        for one in (one for one in plans if one.spec == plan.spec):
+            for backend, reason in backends.examine(one).items():
+                way = f"{backend} {one.precision}"
+                if backend != "eager" and reason:
+                    skipped[way] = reason
+                elif backend != "eager":
+                    engines[way] = Engine(one, backend)
+        found.append(Ways(f"{plan.spec.family} {plan.spec.size}", plan, engines, skipped))
+    return found

@@ -1,0 +1,78 @@
+"""The engine suite: its parts are the step they are said to be, and a backend that is wrong is not timed."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import bench_engine
+import frames
+
+from fetfast.engine import Engine
+from fetfast.inputs import Scene
+from fetfast.plan import Plan
+
+
+@pytest.fixture(scope="module")
+def flow() -> frames.Ways:
+    plan = Plan.open("flow_fp32")
+    return frames.Ways("flow small", plan, {frames.BASE: Engine(plan, "eager"), "openvino fp32": Engine(plan)})
+
+
+@pytest.mark.parametrize("plan", ["flow_fp32", "unet_fp16"])
+def test_the_parts_make_the_step(plan):
+    engine = Engine(plan, "openvino")
+    calls = bench_engine.parts(engine)
+    target, driver = engine.prepare(frames.target()), next(frames.drivers())
+    expected = engine.render(engine.follow(driver, None), target, driver)
+    for call in calls.values():  # in any order, as often as one likes
+        call()
+    assert np.array_equal(calls["paste"](), expected)
+    networks = [name for name in calls if name.startswith("network")]
+    assert networks == [f"network: {stage.name}" for stage in engine.plan.spec.stages]
+
+
+def test_parts_are_built_anew_each_time(monkeypatch):
+    calls = bench_engine.parts(Engine("flow_fp32", "openvino"))
+    built, need = [], Scene.need
+
+    def noted(scene: Scene, name: str) -> np.ndarray:
+        built.append((name, name in scene.tensors))
+        return need(scene, name)
+
+    monkeypatch.setattr(Scene, "need", noted)
+    calls["inputs: for paste"]()
+    assert ("first_flow", False) in built
+
+
+def test_rows(flow):
+    rows, wrong = bench_engine.measured(flow, rounds=1)
+    assert not wrong
+    steps = {row["way"]: row for row in rows if row["case"] == "flow small, stream step"}
+    assert set(steps) == set(flow.engines) and steps[frames.BASE]["ratio"] == 1
+    assert steps["openvino fp32"]["error"] <= bench_engine.ROUNDING
+    assert {row["way"] for row in rows if row["case"] == "flow small, paste"} == {bench_engine.ALL}
+
+
+def test_a_wrong_backend_is_not_timed(flow, monkeypatch):
+    still = lambda name, inputs: {"fused_points": inputs["target_points"]}  # noqa: E731
+    monkeypatch.setattr(flow.engines["openvino fp32"], "run_stage", still)
+    rows, wrong = bench_engine.measured(flow, rounds=1)
+    assert rows == [] and len(wrong) == 1 and "openvino fp32" in wrong[0]
+
+
+@pytest.mark.parametrize("half, int8, over", [(33.1, 19.9, "fp16"), (32.9, 20.1, "int8"), (32.9, 19.9, None)])
+def test_bars(half, int8, over):
+    times = {"openvino fp16": half, "openvino int8": int8, frames.BASE: 99.0}
+    rows = [{"case": "unet small, stream step", "way": way, "median_ms": ms} for way, ms in times.items()]
+    rows.append({"case": "unet small, transfer", "way": "openvino fp16", "median_ms": 99.0})
+    missed = bench_engine.missed(rows)
+    assert len(missed) == (over is not None) and all(over in line for line in missed)
+
+
+def test_halves_become_another_precision_and_floats_stay():
+    plan = Plan.open("unet_fp16")
+    f32, bf16 = frames.at(plan, "fp32"), frames.at(plan, "bf16")
+    assert {w.dtype.name for w in f32.weights.values()} == {"float32"}
+    assert {w.dtype.name for w in bf16.weights.values()} == {"float32", "bfloat16"}
+    assert all(np.array_equal(f32.weights[name], w.astype(np.float32)) for name, w in plan.weights.items())
