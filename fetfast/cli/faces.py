@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fetfast.cli.options import FILE, shared
-from fetfast.errors import BadInput
 from fetfast.spec import REGIONS
 
 if TYPE_CHECKING:
@@ -28,25 +27,24 @@ if TYPE_CHECKING:
 @click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
 def transfer(
     src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
-    regions: tuple[str, ...] | None, face: str | int, mode: str, smooth: float, sheet: bool, mark: bool,
+    regions: tuple[str, ...] | None, face: str | int, mode: str, smooth: float, hwaccel: str, sheet: bool, mark: bool,
 ) -> None:  # fmt: skip
     """Puts SRC's expression onto the face in TGT.
 
     TGT keeps its identity, pose, hair, background and size. The file written carries a machine-readable mark that it
     was synthesised. Show people only as they would agree to be shown.
 
-    SRC may be a video: its times and its sound are kept. TGT may then be one too: it goes on as it was filmed, and
-    only its expression is replaced.
+    SRC may be a video: its times and its sound are kept. TGT may be one too: it goes on as it was filmed, and only its
+    expression is replaced. Where SRC is a picture its expression lasts as long as TGT, whose times and sound are kept.
     """
     from fetfast import image
     from fetfast.engine import Engine
 
-    if _is_video(src):
-        options = {"intensity": intensity, "regions": regions, "face": face, "mode": mode, "smooth": smooth}
+    if _is_video(src) or _is_video(tgt):
+        moves = {"intensity": intensity, "regions": regions, "face": face}
+        options = {**moves, "mode": mode, "smooth": smooth, "hwaccel": hwaccel}
         _transfer_video(src, tgt, output, plan, backend, mark, options)
         return
-    if _is_video(tgt):
-        raise BadInput(f"{tgt} is a video and {src} is none, expected a video to drive it")
     image.check_output(output)
     engine = Engine(plan, backend)
     result = engine.transfer(src, tgt, intensity=intensity, regions=REGIONS if regions is None else regions, face=face)

@@ -37,6 +37,12 @@ def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
 def shared(command: Any) -> Any:
     """The options of all commands that move a face."""
     for option in (
+        click.option(
+            "--hwaccel",
+            type=click.Choice(("auto", "off")),
+            default="auto",
+            help="Videos: decode large frames in hardware where there is any, or never.",
+        ),
         click.option("--smooth", type=float, default=0.5, help="Videos: 0 (off) to 1, how much jitter is taken out."),
         click.option(
             "--mode",

@@ -106,6 +106,7 @@ class _Frames:
 
     name, live, time_base, rate = "frames", False, 1 / CAMERA, CAMERA
     sound: str | None = None
+    decoder: str | None = None
     trouble: str | None = None
 
     def __init__(self, frames: list[Frame]) -> None:

@@ -58,7 +58,8 @@ class Loop:
     smooth: 0 (off) ... 1, of the One-Euro filters on landmarks and blendshapes.
     intensity, regions: as in `Engine.transfer`, and changeable on the way; regions of None are all, and all but the
         gaze for a video target. face: which face of the target, as in `Tracker`. The driver's is its largest.
-    paced: a file is played at its own rate. side_by_side: keep the driver's frames for `Loop.driver`.
+    paced: a file is played at its own rate. hwaccel: "auto" decodes in hardware where there is any and frames are
+        large, "off" never. side_by_side: keep the driver's frames for `Loop.driver`.
 
     Iterating gives (frame u8 [H, W, 3] of the target's size, `Stats`). Errors of the threads come up there; leaving the
     block ends the recording, so that it can be played. Raises BadInput, NoFace, Unavailable.
@@ -77,6 +78,7 @@ class Loop:
         face: str | int = "largest",
         paced: bool = False,
         side_by_side: bool = False,
+        hwaccel: str = "auto",
     ) -> None:
         if mode not in MODES:
             raise BadInput(f"mode is {mode!r}, expected {' or '.join(MODES)}")
@@ -88,7 +90,8 @@ class Loop:
         self._smoother, self._neutral = Smoother(smooth), Neutral()
         # One core: the stages share the others, and a network on all of them waits for the slowest.
         self._landmarker = Landmarker(threads=1)
-        self._target = open_target(target, engine.plan.spec.resolution, face, smooth, mode == "relative")
+        self._hwaccel = hwaccel
+        self._target = self._open_target(target)
         options = engine.options(intensity, self._target.regions if regions is None else regions)
         self.intensity: float = options["intensity"]
         self.regions: tuple[str, ...] = options["regions"]
@@ -101,7 +104,7 @@ class Loop:
         self._last: Face | None = None
         self._ended = False  # by itself: the source has no more
         try:
-            self.source = open_source(source, paced)
+            self.source = open_source(source, paced, hwaccel)
         except BaseException:
             self._target.close()
             raise
@@ -121,7 +124,8 @@ class Loop:
     def __iter__(self) -> Iterator[tuple[Frame, Stats]]:
         for moment in self.moments():
             assert moment.frame is not None
-            yield moment.frame, self.stats
+            with self.stats.timed("show"):
+                yield moment.frame, self.stats
 
     def moments(self) -> Iterator[Moment]:
         """As iterating, with each frame's time."""
@@ -129,6 +133,7 @@ class Loop:
             self.driver = moment.driver
             yield moment
             self.stats.shown(moment.captured)
+            self.stats.decoder = self.source.decoder
             self.stats.dropped = sum(channel.dropped for channel in self._channels)
         self._ended = True
 
@@ -144,10 +149,14 @@ class Loop:
     @target.setter
     def target(self, target: Any) -> None:
         """Another target from the next frame on. Raises BadInput, NoFace, and the old one stays."""
-        new = open_target(target, self._engine.plan.spec.resolution, self._which, self._smooth, self.mode == "relative")
+        new = self._open_target(target)
         with self._lock:
             old, self._target = self._target, new
         old.close()
+
+    def _open_target(self, target: Any) -> Still | Moving:
+        resolution, settle = self._engine.plan.spec.resolution, self.mode == "relative"
+        return open_target(target, resolution, self._which, self._smooth, settle, self._hwaccel)
 
     def record(self, path: str) -> None:
         """Writes all that comes from now on, with the driving file's sound if it is recorded from the start."""
@@ -174,7 +183,8 @@ class Loop:
     def trouble(self) -> str | None:
         """What went wrong without ending the loop: a damaged file, a recording that the disk has no room for."""
         recorder = self._recorder
-        return (recorder.trouble if recorder else self._trouble) or self.source.trouble
+        recording = recorder.trouble if recorder else self._trouble
+        return recording or self.source.trouble or self._target.trouble
 
     def close(self) -> None:
         """Ends all threads and the recording."""
@@ -236,7 +246,7 @@ class Loop:
 
     def _render(self, moments: Iterable[Moment]) -> Iterator[Moment]:
         for moment in moments:
-            with self._lock:
+            with self._lock, self.stats.timed("target"):
                 view = self._target.at(moment.time)
             moment.frame = self._driven(view, moment)
             with self._lock:

@@ -15,9 +15,15 @@ from typing import Protocol
 
 import numpy as np
 
+from fetfast import image
 from fetfast.errors import BadInput, Unavailable
+from fetfast.face import Landmarker, select
 from fetfast.image import Frame
 from fetfast.live.video import CLOCK, Reader
+
+# Sent as it happens, and shown as it comes: what had piled up while the stream was probed would stay a delay for ever
+# if it were played at its own rate, as other addresses are (they are read ahead).
+REALTIME = ("rtsp", "rtsps", "rtmp", "rtp", "srt", "udp")
 
 
 class Source(Protocol):
@@ -27,6 +33,8 @@ class Source(Protocol):
     sound: str | None  # a file whose sound belongs to it
 
     @property
+    def decoder(self) -> str | None: ...  # what decodes it, known from the first frame on
+    @property
     def rate(self) -> Fraction | None: ...
     @property
     def trouble(self) -> str | None: ...  # what was wrong with it, once all is read
@@ -35,26 +43,35 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(source: int | str | os.PathLike[str] | Source, paced: bool = False) -> Source:
+def open_source(source: int | str | os.PathLike[str] | Source, paced: bool = False, hwaccel: str = "auto") -> Source:
     """A camera for an index or a path in /dev, an address that is played as it comes, or a file.
 
-    paced: a file is played at its own rate instead of as fast as it goes. Raises BadInput, Unavailable.
+    paced: a file is played at its own rate instead of as fast as it goes. hwaccel: as of `Reader`.
+    Raises BadInput, Unavailable.
     """
     if isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or source.startswith("/dev/"))):
         return Camera(int(source) if str(source).isdecimal() else str(source))
     if isinstance(source, str | os.PathLike):
-        return Clip(source, live="://" in str(source), paced=paced)
+        return Clip(source, live="://" in str(source), paced=paced, hwaccel=hwaccel)
     return source
 
 
 class Clip:
-    """A file or an address. live: it is played as a camera would be, at its own rate, and may lose frames."""
+    """A file or an address. live: it is played as a camera would be, at its own rate, and may lose frames.
+    paced: a file is played at its own rate."""
 
-    def __init__(self, path: str | os.PathLike[str], live: bool = False, paced: bool = False) -> None:
-        self._reader = Reader(path)
-        self.name, self.live, self._paced = str(path), live, paced or live
+    def __init__(
+        self, path: str | os.PathLike[str], live: bool = False, paced: bool = False, hwaccel: str = "auto"
+    ) -> None:
+        self._reader = Reader(path, hwaccel)
+        self.name, self.live = str(path), live
+        self._paced = (paced or live) and self.name.partition("://")[0] not in REALTIME
         self.rate, self.time_base = self._reader.rate, self._reader.time_base
         self.sound = None if "://" in self.name else self.name
+
+    @property
+    def decoder(self) -> str | None:
+        return self._reader.decoder
 
     @property
     def trouble(self) -> str | None:
@@ -76,6 +93,22 @@ class Clip:
         self._reader.close()
 
 
+class Picture(Clip):
+    """A picture for as long as a video goes on: its frame at each of the video's times, and the video's sound.
+
+    Raises BadInput, NoFace: what never moves must show a face at once.
+    """
+
+    def __init__(self, picture: str | os.PathLike[str], video: str | os.PathLike[str], hwaccel: str = "auto") -> None:
+        self._frame = image.load(picture)
+        select(Landmarker().detect(self._frame), "largest", str(picture))
+        super().__init__(video, hwaccel=hwaccel)
+
+    def _unpaced(self) -> Iterator[tuple[Fraction, Frame]]:
+        for at in self._reader.times():
+            yield at, self._frame
+
+
 class Camera:
     """A camera, by OpenCV. index: 0 for the first one, or its path.
 
@@ -85,6 +118,7 @@ class Camera:
 
     live, time_base = True, CLOCK
     sound: str | None = None
+    decoder: str | None = None
     trouble: str | None = None
 
     def __init__(self, index: int | str = 0, width: int = 1280, height: int = 720) -> None:

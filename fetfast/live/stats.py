@@ -11,13 +11,14 @@ import numpy as np
 
 KEPT = 4096  # the newest times of each stage; memory stays flat
 SHARES = (50, 95, 99)
+THREADS = (("capture",), ("face",), ("target",), ("network", "paste"), ("encode",), ("show",))  # stages that add up
 
 
 class Stats:
     """Times of stages, by name, and of whole frames from capture to show. Each stage is timed by one thread.
 
     Attributes: `frames` (shown), `fps` (since the first one was captured), `dropped` (by all queues
-    on the way to the screen), `dropped_recording` (those that were shown, but not recorded).
+    on the way to the screen), `dropped_recording` (those that were shown, but not recorded), `decoder` (of the source).
     """
 
     def __init__(self) -> None:
@@ -25,9 +26,11 @@ class Stats:
         self._counts: dict[str, int] = {}
         self._begin = self._end = 0.0
         self.frames = self.dropped = self.dropped_recording = 0
+        self.decoder: str | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Adds what the block takes, if it ends well."""
         begin = time.perf_counter()
         yield
         self.add(stage, time.perf_counter() - begin)
@@ -51,7 +54,8 @@ class Stats:
         return self.frames / (self._end - self._begin) if self.frames else 0.0
 
     def summary(self) -> dict[str, Any]:
-        """fps, frames, dropped, latency_ms {p50, p95, p99}, stages_ms {name: {p50, p95, p99}}; for JSON."""
+        """fps, frames, dropped, dropped_recording, decoder, latency_ms {p50, p95, p99}, stages_ms {name: {p50, p95,
+        p99}}, bottleneck (the stages of the thread that takes longest: no other one limits the rate); for JSON."""
         stages = {stage: self._percentiles(stage) for stage in list(self._rings)}
         latency = stages.pop("latency", dict.fromkeys((f"p{share}" for share in SHARES), 0.0))
         return {
@@ -59,13 +63,21 @@ class Stats:
             "frames": self.frames,
             "dropped": self.dropped,
             "dropped_recording": self.dropped_recording,
+            "decoder": self.decoder,
             "latency_ms": latency,
             "stages_ms": stages,
+            "bottleneck": _bottleneck(stages),
         }
 
     def _percentiles(self, stage: str) -> dict[str, float]:
         times = self._rings[stage][: self._counts[stage]] * 1e3
         return {f"p{share}": float(value) for share, value in zip(SHARES, np.percentile(times, SHARES), strict=True)}
+
+
+def _bottleneck(stages: dict[str, dict[str, float]]) -> str | None:
+    threads = [[name for name in names if name in stages] for names in THREADS]
+    longest = max(threads, key=lambda names: sum(stages[name]["p50"] for name in names))
+    return " + ".join(longest) or None
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -74,4 +86,5 @@ def table(figures: dict[str, Any]) -> str:
     rows = {"capture to show": figures["latency_ms"]} | figures["stages_ms"]
     for name, row in rows.items():
         lines.append(f"  {name:<18}" + "   ".join(f"{share} {ms:7.2f} ms" for share, ms in row.items()))
+    lines.append(f"  slowest: {figures['bottleneck']}; decoder: {figures['decoder'] or 'none'}")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ class Still:
     """A picture. Raises BadInput, NoFace."""
 
     regions = REGIONS
+    trouble: str | None = None
 
     def __init__(self, picture: Any, resolution: int, which: str | int = "largest") -> None:
         (frame, *_), _, _ = image.read(picture, "target")
@@ -52,9 +53,10 @@ class Still:
 class Moving:
     """A video, read and followed in a thread of its own; from its start again when it ends. Of its face all but the
     gaze is driven. settle: its resting face is found before the first frame is given, for relative mode.
-    Raises BadInput."""
+    Attribute `trouble`: None, or what was wrong with the file when it was read to its end. Raises BadInput."""
 
     regions = tuple(region for region in REGIONS if region != "gaze")
+    trouble: str | None = None
 
     def __init__(
         self,
@@ -63,10 +65,11 @@ class Moving:
         which: str | int = "largest",
         smooth: float = 0.5,
         settle: bool = False,
+        hwaccel: str = "auto",
     ) -> None:
         self._path, self._resolution, self._which, self._smooth = path, resolution, which, smooth
-        self._settle = settle
-        Reader(path).close()  # says at once what is wrong with it
+        self._settle, self._hwaccel = settle, hwaccel
+        Reader(path, hwaccel).close()  # says at once what is wrong with it
         self._channel: Channel[tuple[Fraction, Frame, list[Face], list[Face]]] = Channel(4, drop=False)
         self._thread = start("target", self._frames(), self._channel)
         self._items = iter(self._channel)
@@ -98,14 +101,14 @@ class Moving:
         """Time, frame, its faces, and the same faces with their resting expressions, for ever."""
         tracker, neutrals = Tracker(Landmarker(threads=1), self._which), dict[int, Neutral]()
         if self._settle:
-            with Reader(self._path) as reader:
+            with Reader(self._path, self._hwaccel) as reader:
                 for time, frame in takewhile(lambda item: item[0] < CALIBRATION, reader):
                     for number, face in tracker(frame).items():
                         neutrals.setdefault(number, Neutral()).offer(face, float(time))
         begin = Fraction(0)
         while True:
             smoothers: dict[int, Smoother] = {}
-            with Reader(self._path) as reader:
+            with Reader(self._path, self._hwaccel) as reader:
                 for time, frame in reader:
                     faces = {
                         number: smoothers.setdefault(number, Smoother(self._smooth))(face, float(time))
@@ -121,13 +124,19 @@ class Moving:
                         for number, face in faces.items()
                     ]
                     yield begin + time, frame, list(faces.values()), resting
+                self.trouble = reader.trouble
                 begin += time + (1 / reader.rate if reader.rate else Fraction(1, 25))
 
 
 def open_target(
-    target: Any, resolution: int, which: str | int = "largest", smooth: float = 0.5, settle: bool = False
+    target: Any,
+    resolution: int,
+    which: str | int = "largest",
+    smooth: float = 0.5,
+    settle: bool = False,
+    hwaccel: str = "auto",
 ) -> Still | Moving:
     """A path, or any picture that `image.read` takes. Raises BadInput, NoFace."""
     if isinstance(target, str | os.PathLike) and is_video(target):
-        return Moving(target, resolution, which, smooth, settle)
+        return Moving(target, resolution, which, smooth, settle, hwaccel)
     return Still(target, resolution, which)

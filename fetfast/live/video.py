@@ -19,6 +19,7 @@ import numpy as np
 from fetfast import image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.image import MAX_PIXELS, SYNTHESISED, Frame
+from fetfast.live import hwaccel as hardware
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 MARK = f"Synthesised by fetfast. Digital source type: {SYNTHESISED}"
@@ -59,51 +60,93 @@ class Reader:
     Iterating gives (time, frame): seconds from the start, Fraction; u8 [H, W, 3] RGB, turned upright. What cannot be
     decoded is left out.
 
+    hwaccel: "auto" decodes large frames in hardware where the machine can, and silently in software elsewhere; "off".
+
     Attributes: `name`; `rate` (frames a second on average, Fraction or None); `time_base`; `seconds` (what the file
-    says of its length, or None); `damaged` (parts that could not be decoded); `trouble` (once all is read: None, or
-    what is wrong with the file). Raises BadInput, also where there is no frame, and Unavailable.
+    says of its length, or None); `decoder` (what decodes, known from the first frame on); `damaged` (parts that could
+    not be decoded); `trouble` (once all is read: None, or what is wrong with the file). Raises BadInput, also where
+    there is no frame, and Unavailable.
     """
 
-    def __init__(self, source: str | os.PathLike[str], name: str | None = None) -> None:
+    def __init__(self, source: str | os.PathLike[str], hwaccel: str = "auto") -> None:
         self._av = av = library()
-        self.name = name or str(source)
-        if "://" not in self.name and not Path(source).is_file():
+        self.name = str(source)
+        if hwaccel not in hardware.MODES:
+            raise BadInput(f"hwaccel is {hwaccel!r}, expected {' or '.join(hardware.MODES)}")
+        self._live = "://" in self.name
+        if not self._live and not Path(source).is_file():
             raise BadInput(f"{self.name}: there is no such file")
-        options = {"rtsp_transport": "tcp"} if self.name.startswith("rtsp") else {}
         try:
-            self._container = av.open(str(source), timeout=TIMEOUT, options=options)
+            self._container = self._open()
         except (av.FFmpegError, ValueError) as error:
             raise BadInput(f"{self.name} cannot be opened as a video: {_reason(error)}") from None
         if not self._container.streams.video:
             self._container.close()
             raise BadInput(f"{self.name} holds no video")
-        self._stream = self._container.streams.video[0]
-        self._stream.thread_type = "AUTO"
-        if self._stream.width * self._stream.height > MAX_PIXELS:
+        stream = self._container.streams.video[0]
+        pixels = stream.width * stream.height
+        if pixels > MAX_PIXELS:
+            self._container.close()
             raise BadInput(f"{self.name} has more than {MAX_PIXELS:,} pixels a frame; scale it down first")
+        self._device = hardware.device(av, stream.codec_context.codec, pixels) if hwaccel == "auto" else None
+        if self._device:
+            self._accelerate(self._device)
+        self._stream = self._container.streams.video[0]
+        if not self._device:
+            self._stream.thread_type = "AUTO"
         self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
         self.time_base: Fraction = self._stream.time_base or CLOCK
         length, whole = self._stream.duration, self._container.duration
         self.seconds = float(length * self.time_base) if length else whole / 1e6 if whole else None
+        self.decoder: str | None = None
         self.damaged = 0
         self.trouble: str | None = None
 
+    def _open(self, **options: Any) -> Any:
+        protocol = {"rtsp_transport": "tcp"} if self.name.startswith("rtsp") else {}
+        return self._av.open(self.name, timeout=TIMEOUT, options=protocol, **options)
+
+    def _accelerate(self, kind: str) -> None:
+        """Opens the source once more, on a device; where it lets nobody in a second time all stays as it is."""
+        from av.codec.hwaccel import HWAccel
+
+        try:
+            container = self._open(hwaccel=HWAccel(kind, allow_software_fallback=True))
+        except (self._av.FFmpegError, ValueError):
+            self._device = None
+            return
+        self._container.close()
+        self._container = container
+
     def __iter__(self) -> Iterator[tuple[Fraction, Frame]]:
-        origin, last, step = _origin(self._container), Fraction(-1), 1 / self.rate if self.rate else Fraction(1, 25)
+        for time, frame in self._timed():
+            yield time, rgb(frame)
+
+    def times(self) -> Iterator[Fraction]:
+        """The frames' times alone. Instead of iterating: a reader is read once."""
+        for time, _ in self._timed():
+            yield time
+
+    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
+        origin, step = _origin(self._container), 1 / self.rate if self.rate else Fraction(1, 25)
+        last = -step
         for frame in self._decoded():
             time = frame.pts * frame.time_base - origin if frame.pts is not None else last + step
             if last < 0 and self._container.start_time is None:  # a stream that was running already
                 origin, time = time, Fraction(0)
             if time <= last:  # damaged time stamps never run backwards
                 time = last + step
+            self.decoder = self.decoder or self._decoding()
             last = time
-            yield time, rgb(frame)
+            yield time, frame
         if last < 0:
             raise BadInput(f"{self.name} holds no frame that can be decoded")
         if self.damaged:
             self.trouble = f"{self.name} is damaged: {self.damaged} parts of it could not be decoded"
         elif self.seconds and last + step + Fraction(1, 4) < self.seconds:
             self.trouble = f"{self.name} is cut off: it ends after {float(last + step):.2f} of {self.seconds:.2f} s"
+        elif self._live and not self.seconds:
+            self.trouble = f"{self.name} ended after {float(last + step):.2f} s: it was stopped, or the connection lost"
 
     def _decoded(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
@@ -117,8 +160,15 @@ class Reader:
                 return
             except self._av.error.InvalidDataError:
                 self.damaged += 1
+            except self._av.error.ExitError:
+                raise BadInput(f"{self.name} has sent nothing for {TIMEOUT:g} s; is it still there?") from None
             except self._av.FFmpegError as error:
                 raise BadInput(f"{self.name} can be read no further: {_reason(error)}") from None
+
+    def _decoding(self) -> str:
+        context = self._stream.codec_context
+        on_device = self._device and context.pix_fmt == hardware.surface(context.codec, self._device)
+        return f"{context.codec.name} on {self._device}" if on_device else f"{context.codec.name} in software"
 
     def close(self) -> None:
         self._container.close()

@@ -54,8 +54,14 @@ def test_live_reports_and_records(clip, portrait_file, tmp_path):
     assert done.exit_code == 0, done.output
     measured = json.loads(figures.read_text())
     assert measured["frames"] == length(out) == 72 and 5 < measured["fps"] < 31
-    assert set(measured["stages_ms"]) == {"capture", "face", "network", "paste", "encode"}
-    assert "capture to show" in done.output and "p99" in done.output
+    assert set(measured["stages_ms"]) == {"capture", "face", "target", "network", "paste", "encode", "show"}
+    for row in (measured["latency_ms"], *measured["stages_ms"].values()):
+        assert 0 <= row["p50"] <= row["p95"] <= row["p99"]
+    assert measured["decoder"] == "h264 in software" and measured["bottleneck"] in (
+        *measured["stages_ms"],
+        "network + paste",
+    )
+    assert "capture to show" in done.output and "p99" in done.output and "slowest" in done.output
 
 
 @pytest.mark.parametrize(
