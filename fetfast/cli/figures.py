@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fetfast.cli.options import BACKEND_HELP, FILE, PLAN_HELP, in_a_folder
+from fetfast.errors import BadInput
+
+
+def _drawable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and value.suffix not in (".png", ".svg"):
+        raise BadInput(f"{value}: a plot is .svg or .png; give such a name")
+    if value is not None and find_spec("matplotlib") is None:
+        raise BadInput("--plot needs matplotlib; pip install matplotlib")
+    return in_a_folder(context, option, value)
+
+
+def _write(file: Path, figures: dict[str, Any]) -> None:
+    file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 @click.group(invoke_without_command=True)
@@ -15,9 +30,19 @@ from fetfast.cli.options import BACKEND_HELP, FILE, PLAN_HELP, in_a_folder
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
 @click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+@click.option("--plot", "picture", type=FILE, callback=_drawable, help="Draw the stages and a roofline: .svg or .png.")
 @click.pass_context
-def bench(ctx: click.Context, plan: str | None, backend: str, steps: int, json_file: Path | None) -> None:
-    """Times one `stream` step, stage by stage: a 640 x 480 driver, a 768 x 768 target."""
+def bench(
+    ctx: click.Context, plan: str | None, backend: str, steps: int, json_file: Path | None, picture: Path | None
+) -> None:
+    """Times one `stream` step, stage by stage: a 640 x 480 driver, a 768 x 768 target.
+
+    \b
+    share     of the step
+    floor     the least time that the stage could take here: bytes that must move over the copy rate, or operations
+              over the rate of matrix products, both measured in this run
+    faster    than the same networks on plain PyTorch, where it is installed, taking turns in this run
+    """
     if ctx.invoked_subcommand:
         return
     from fetfast import bench as suite
@@ -25,8 +50,12 @@ def bench(ctx: click.Context, plan: str | None, backend: str, steps: int, json_f
 
     figures = suite.stream_step(Engine(plan, backend), steps)
     click.echo(suite.table(figures))
+    if picture:
+        from fetfast.bench import plot
+
+        plot.draw(figures, picture)
     if json_file:
-        json_file.write_text(json.dumps(figures, indent=1))
+        _write(json_file, figures)
 
 
 @bench.command()
@@ -40,12 +69,13 @@ def loop(plan: str | None, backend: str, driver: Path | None, target: Path | Non
     from fetfast.engine import Engine
     from fetfast.evaluate.data import default
     from fetfast.live import bench as suite
+    from fetfast.machine import machine
 
     driver = driver or default("clips") / "single_face.mp4"
     figures = suite.run(Engine(plan, backend), driver, target or default("portraits") / "001.jpg")
     click.echo(suite.report(figures))
     if json_file:
-        json_file.write_text(json.dumps(figures, indent=1))
+        _write(json_file, {"suite": "loop", "machine": machine()} | figures)
 
 
 @click.command()
@@ -63,8 +93,9 @@ def evaluate(
     """Measures how well PLAN carries expressions over, and how well the target stays itself."""
     from fetfast import evaluate as suite
     from fetfast.engine import Engine
+    from fetfast.machine import machine
 
     figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
     click.echo(suite.table(figures))
     if json_file:
-        json_file.write_text(json.dumps(figures, indent=1))
+        _write(json_file, {"suite": "evaluate", "machine": machine()} | figures)

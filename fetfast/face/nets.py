@@ -56,7 +56,7 @@ def _compile(name: str, config: dict[str, str]) -> Any:
     cached = config | {"CACHE_DIR": str(folder)}
     with suppress(RuntimeError):  # it is not there yet, or damaged
         return core().compile_model(graph, "CPU", cached)
-    model = _convert(name)
+    model = convert(name)
     try:
         _keep(model, graph)
     except OSError:  # the cache cannot be written: run all the same, and convert again the next time
@@ -64,7 +64,8 @@ def _compile(name: str, config: dict[str, str]) -> Any:
     return core().compile_model(graph, "CPU", cached)
 
 
-def _convert(name: str) -> Any:
+def convert(name: str) -> Any:
+    """The network as OpenVINO's graph at batch 1, not compiled. Raises MissingAsset."""
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(assets.path(TASK)) as bundle:
         model = core().read_model(bundle.extract(f"{name}.tflite", folder))
     _batch, *shape = model.input(0).partial_shape

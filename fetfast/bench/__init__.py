@@ -1,0 +1,257 @@
+"""`fetfast bench`: where the time of one `stream` step goes, on this machine, in well under a minute."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from fetfast import assets, backends, image
+from fetfast.bench import floor
+from fetfast.bench.floor import Ceilings, Work
+from fetfast.engine import Engine
+from fetfast.face import Face
+from fetfast.image import Frame
+from fetfast.inputs import Scene
+from fetfast.machine import machine
+from fetfast.ops.paste import paste
+from fetfast.plan import Plan
+from fetfast.spec import REGIONS
+
+DRIVER, TARGET = (480, 640), (768, 768)  # height, width
+SECONDS = 30.0  # no new block after so many: a busy machine takes fewer steps
+BLOCK = 10  # steps in a row, then plain PyTorch and the ceilings have a turn
+EAGER_RUNS = 3
+STEP, TRACK, PASTE = "one stream step", "face: track the driver", "paste"
+SEEN = 0.005  # ms: a floor below rounds to nothing
+ALIKE = 0.1  # how far, relative to their norm, networks may differ and be compared: rounding stays far below
+
+Stages = dict[str, float]  # ms by name, of one step
+
+
+def stream_step(engine: Engine, steps: int = 200) -> dict[str, Any]:
+    """Times up to `steps` steps of what `Engine.stream` does, stage by stage, in blocks. After each block it is the
+    turn of plain PyTorch, on the inputs of the block's last step, and of the ceilings (`floor`).
+
+    The driver is scikit-image's astronaut in a 640 x 480 frame, moved by a pixel or two from frame to frame so that
+    tracking has work to do; the target is the same portrait at 768 x 768. Plain PyTorch runs the plan's networks from
+    the same weights, channels-last: in f32 on a CPU, where its halves are slower, on a GPU in the plan's precision.
+
+    Returns a results file: suite, machine, plan, backend, steps, ceilings (GB/s, Gop/s), `eager` (why it is not there,
+    or None), and rows: for each stage and the whole step median_ms, p95_ms, iqr_ms, share, floor_ms, bytes, operations,
+    arithmetic, and ratio, how many times faster than PyTorch's row (the median over the blocks).
+    Raises Unavailable where the plan does no transfer.
+    """
+    run = _Run(engine)
+    run.step({})  # the first one compiles, allocates and fills caches
+    works, ceilings = run.works(), Ceilings()
+    plain, why = _plain(engine)
+    way = f"eager {plain.precision}" if plain else "eager"
+    rivals = _Rivals(run, plain) if plain else None
+    if rivals and (far := rivals.apart()):
+        rivals, why = None, far
+    blocks: list[list[Stages]] = []
+    theirs: list[list[Stages]] = []
+    end = time.perf_counter() + SECONDS
+    for first in range(0, steps, BLOCK):
+        if blocks and time.perf_counter() > end:
+            break
+        run.step({})  # brings back the caches that the others' turn has taken
+        blocks.append([run.step({}) for _ in range(min(BLOCK, steps - first))])
+        if rivals:
+            theirs.append([rivals.step() for _ in range(EAGER_RUNS)])
+        ceilings.measure(list(works.values()))
+    return {
+        "suite": "stream",
+        "machine": machine(),
+        "plan": engine.plan.name,
+        "backend": engine.backend,
+        "steps": sum(map(len, blocks)),
+        "ceilings": {f"{device} copy": rate / 1e9 for device, rate in ceilings.copy.items()}
+        | {" ".join(key): rate / 1e9 for key, rate in ceilings.matmul.items()},
+        "eager": why,
+        "rows": _rows(engine.backend, way, blocks, theirs, works, ceilings),
+    }
+
+
+class _Run:
+    """The stream, a step at a time; what the last step took and gave stays at hand."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.options = engine, engine.options(1.0, REGIONS)
+        portrait = image.load(assets.path("astronaut.png"))
+        self.target = engine.prepare(_fit(portrait, TARGET))
+        self.drivers = [np.roll(_fit(portrait, DRIVER), shift, axis=(0, 1)) for shift in _wander()]
+        self.face: Face | None = None
+        self.count = 0
+        self.made: dict[str, set[str]] = {}  # stage -> the inputs that it had built in this step
+        self.inputs: dict[str, dict[str, np.ndarray]] = {}
+        self.outputs: dict[str, dict[str, np.ndarray]] = {}
+        self.parts: dict[str, np.ndarray] = {}
+
+    def step(self, times: Stages) -> Stages:
+        engine, frame = self.engine, self.drivers[self.count % len(self.drivers)]
+        self.count += 1
+        with _timed(times, STEP):
+            with _timed(times, TRACK):
+                self.face = engine.follow(frame, self.face)
+            assert self.face is not None, "the astronaut's face was not found"
+            self.scene = scene = Scene(self.face, frame, self.target, **self.options)
+            for stage in engine.plan.spec.stages:
+                with self._building(times, stage.name):
+                    self.inputs[stage.name] = {tensor.name: scene.need(tensor.name) for tensor in stage.inputs}
+                with _timed(times, f"network: {stage.name}"):
+                    self.outputs[stage.name] = engine.run_stage(stage.name, self.inputs[stage.name])
+                scene.tensors |= self.outputs[stage.name]
+            with self._building(times, PASTE):
+                self.parts = {part: scene.need(name) for part, name in engine.plan.spec.paste.items()}
+            with _timed(times, PASTE):
+                paste(self.target.frame, self.target.matrices[0], **{k: tensor[0] for k, tensor in self.parts.items()})
+        return times
+
+    @contextmanager
+    def _building(self, times: Stages, stage: str) -> Iterator[None]:
+        before = set(self.scene.tensors)
+        with _timed(times, f"inputs: for {stage}"):
+            yield
+        self.made[stage] = set(self.scene.tensors) - before
+
+    def works(self) -> dict[str, Work]:
+        stages = self.engine.plan.spec.stages
+        found = {TRACK: floor.tracking(), PASTE: floor.pasting(self.target.frame, self.parts)}
+        found |= {f"network: {stage.name}": floor.network(self.engine, stage) for stage in stages}
+        return found | {f"inputs: for {name}": floor.inputs(self.scene, made) for name, made in self.made.items()}
+
+
+class _Rivals:
+    """The same networks on plain PyTorch, fed with what the run's last step fed its own."""
+
+    def __init__(self, run: _Run, plan: Plan) -> None:
+        self.run, self.runners = run, backends.load("eager", plan, "cuda" if floor.on_gpu(run.engine) else "cpu")
+
+    def step(self) -> Stages:
+        times: Stages = {}
+        for name, runner in self.runners.items():
+            with _timed(times, f"network: {name}"):
+                runner(self.run.inputs[name])
+        return times
+
+    def apart(self) -> str | None:
+        """Why the two are not to be compared: outputs that differ by more than rounding."""
+        for name, runner in self.runners.items():
+            for tensor, wanted in runner(self.run.inputs[name]).items():
+                off = float(np.linalg.norm(self.run.outputs[name][tensor] - wanted) / (np.linalg.norm(wanted) + 1e-30))
+                if not off <= ALIKE:
+                    return f"its {tensor} differs by {off:.0%}"
+        return None
+
+
+def _plain(engine: Engine) -> tuple[Plan | None, str | None]:
+    """The plan as plain PyTorch runs it best here, or why it does not."""
+    if find_spec("torch") is None:
+        return None, "torch not installed"
+    plan = engine.plan
+    if not floor.on_gpu(engine):
+        weights = {name: np.asarray(weight, np.float32) for name, weight in plan.weights.items()}
+        plan = replace(plan, precision="fp32", weights=weights)
+    return plan, None
+
+
+def _rows(
+    way: str,
+    eager: str,
+    blocks: list[list[Stages]],
+    theirs: list[list[Stages]],
+    works: dict[str, Work],
+    ceilings: Ceilings,
+) -> list[dict[str, Any]]:
+    floors = {name: ceilings.floor(work) for name, work in works.items()}
+    floors[STEP] = sum(floors.values())
+    ratios = _ratios(blocks, theirs)
+    total = _median([step for block in blocks for step in block], STEP)
+    rows: list[dict[str, Any]] = []
+    for name in blocks[0][0]:
+        rows.append({"case": name, "way": way, **_spread(blocks, name), "floor_ms": floors[name]})
+        rows[-1]["share"] = rows[-1]["median_ms"] / total
+        if work := works.get(name):
+            rows[-1] |= {"bytes": work.bytes, "operations": work.operations, "arithmetic": work.arithmetic}
+        if name in ratios:
+            rows[-1]["ratio"] = ratios[name]
+        if theirs and name in theirs[0][0]:
+            rows.append({"case": name, "way": eager, **_spread(theirs, name), "ratio": 1.0})
+    return rows
+
+
+def _ratios(blocks: list[list[Stages]], theirs: list[list[Stages]]) -> dict[str, float]:
+    """How many times faster than PyTorch each network is, and the whole step than one with PyTorch's networks."""
+    if not theirs:
+        return {}
+    pairs = list(zip(blocks, theirs, strict=True))
+    names = list(theirs[0][0])
+    found = {name: [_median(b, name) / _median(a, name) for a, b in pairs] for name in names}
+    found[STEP] = [1 + sum(_median(b, name) - _median(a, name) for name in names) / _median(a, STEP) for a, b in pairs]
+    return {name: float(np.median(ratios)) for name, ratios in found.items()}
+
+
+def _median(steps: list[Stages], name: str) -> float:
+    return float(np.median([step[name] for step in steps]))
+
+
+def _spread(blocks: list[list[Stages]], name: str) -> dict[str, float]:
+    low, median, high, p95 = np.percentile(
+        [step[name] for block in blocks for step in block], (25, 50, 75, 95)
+    ).tolist()
+    return {"median_ms": median, "p95_ms": p95, "iqr_ms": high - low}
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as lines for a person."""
+    where, step = figures["machine"], figures["rows"][-1]
+    eager = next((row["way"] for row in figures["rows"] if row["way"] != figures["backend"]), None)
+    lines = [
+        f"{figures['plan']} on {figures['backend']}, median of {figures['steps']} steps; "
+        f"{where['device']}, {where['threads']} threads"
+    ]
+    lines += [f"{'':<28}{'ms':>8}{'p95':>8}{'share':>8}{'floor':>8}   faster than {eager or 'eager PyTorch'}"]
+    for row in figures["rows"]:
+        if row["way"] == figures["backend"]:
+            least = f"{row['floor_ms']:.2f}" if row["floor_ms"] >= SEEN else "-"
+            versus = f"{row['ratio']:.1f} x" if "ratio" in row else "-"
+            if row["case"].startswith("network") and figures["eager"]:
+                versus = figures["eager"]
+            lines += [
+                f"{row['case']:<28}{row['median_ms']:8.2f}{row['p95_ms']:8.2f}{row['share']:8.0%}{least:>8}   {versus}"
+            ]
+    rates = ", ".join(
+        f"{name} {rate:.0f} {'GB/s' if 'copy' in name else 'Gop/s'}" for name, rate in figures["ceilings"].items()
+    )
+    return "\n".join([*lines, f"{1e3 / step['median_ms']:.0f} frames/s; ceilings in this run: {rates}"])
+
+
+def _fit(frame: Frame, size: tuple[int, int]) -> Frame:
+    """`frame` scaled to the height wanted, in the middle of a grey frame of that size."""
+    from PIL import Image
+
+    height, width = size
+    scaled = np.asarray(Image.fromarray(frame).resize((height, height)))
+    out = np.full((height, width, 3), 127, np.uint8)
+    left = (width - height) // 2
+    out[:, left : left + height] = scaled
+    return out
+
+
+def _wander() -> list[tuple[int, int]]:
+    steps = np.random.default_rng(0).integers(-1, 2, size=(32, 2)).cumsum(0)
+    return [(int(y), int(x)) for y, x in steps]
+
+
+@contextmanager
+def _timed(times: Stages, name: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    times[name] = (time.perf_counter() - begin) * 1e3
