@@ -98,6 +98,35 @@ def test_relative_mode_at_rest_leaves_the_target_alone(engine, driver, portrait_
     assert max(change(frame, plain) for frame in resting) < 0.1 * change(moved[-1], plain)
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_relative_mode_adds_the_drivers_change_to_the_targets_rest(
+    engine, driver, clip, portrait_file, landmarker, monkeypatch, moving
+):
+    """What the network is asked for. A picture rests as it is; a video as its calmest face of the first second, so that
+    its own smile, which comes later, is replaced by the driver's."""
+    asked, infer = [], engine.infer
+
+    def spy(sources, target, *rest, **options):
+        asked.append((sources[0].blendshapes[SMILE], target.faces[0].blendshapes[SMILE]))
+        return infer(sources, target, *rest, **options)
+
+    monkeypatch.setattr(engine, "infer", spy)
+    at_rest, smiling = driver[0], driver[70]
+    frames = [at_rest] * 60 + [smiling] * 12
+    shown(engine, Frames(frames), clip if moving else portrait_file, mode="relative", smooth=0)
+    own = np.array([theirs for _, theirs in asked])
+    wanted = np.array([ours for ours, _ in asked])
+    assert np.ptp(own) > 0.3 if moving else np.ptp(own) == 0
+    rest, change = wanted[30], smile_of(landmarker, smiling) - smile_of(landmarker, at_rest)
+    np.testing.assert_allclose(wanted[30:60], rest, atol=0.02)
+    np.testing.assert_allclose(wanted[65:], min(rest + change, 1), atol=0.05)
+    assert rest < own[:25].min() + 0.05 if moving else rest == pytest.approx(own[0], abs=0.02)
+
+
+def smile_of(landmarker, frame):
+    return landmarker.detect(frame)[0].blendshapes[SMILE]
+
+
 def test_recalibrating_makes_the_face_of_now_the_resting_one(engine, driver, portrait_file):
     plain = load(portrait_file)
     with Loop(engine, Frames([driver[0]] * 26 + [driver[70]] * 60), portrait_file, mode="relative") as loop:

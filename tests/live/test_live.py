@@ -45,6 +45,12 @@ def test_transfer_takes_videos(clip, portrait_file, tmp_path):
     assert done.exit_code == 2 and ".mp4" in done.output
 
 
+def test_a_picture_may_drive_a_video(face, portrait_file, make_clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    done = run("transfer", portrait_file, make_clip([face] * 3), "-o", out, "--hwaccel", "off")
+    assert done.exit_code == 0 and "3 frames" in done.output and length(out) == 3, done.output
+
+
 def test_live_reports_and_records(clip, portrait_file, tmp_path):
     out, figures = tmp_path / "out.mp4", tmp_path / "stats.json"
     done = run(
