@@ -1,46 +1,108 @@
-"""How long `import fetfast` and a warm `fetfast transfer` take: whole processes, medians of several runs.
+"""What starting costs: the import, an `Engine()` on an empty cache and on a warm one, `fetfast transfer` from a shell.
 
-    python bench/bench_start.py DATA        DATA: the folder that holds portraits/
+    python bench/bench_start.py [--quick] [--out FILE]
 
-Bars: the import adds at most 30 ms to a bare interpreter; the transfer takes at most 1.5 s.
+Whole processes, from their start to their end, taken in turns; `peak_mb` is the most memory that such a process held.
+`import` is what an import adds to a bare interpreter within the round. An empty cache holds the face model's file, and
+nothing that was made of it. "eager" is the same with PyTorch: its import, and an engine that runs on it.
+
+The bars, on two cores: `import fetfast` adds at most 30 ms; a warm `fetfast transfer` takes at most 1.5 s and holds at
+most 500 MB.
 """
 
 from __future__ import annotations
 
-import statistics
-import subprocess
+import os
+import shutil
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-RUNS = 9
-IMPORT_BAR, TRANSFER_BAR = 0.030, 1.5
+import measure
+from measure import Row, Timing
+from processes import peak_mb, run
+
+from fetfast import assets
+from fetfast.face.nets import TASK
+
+SOURCE = Path(__file__).parents[1] / "demo" / "smile.png"
+BASE = "eager"
+IMPORT, ENGINE, TRANSFER = "import", "Engine()", "fetfast transfer"
+QUICK, FULL = (1, 0), (9, 1)  # rounds, and those before them
+IMPORT_BAR, TRANSFER_BAR, PEAK_BAR = 30.0, 1500.0, 500.0  # ms, ms, MB
 
 
-def seconds(command: list[str]) -> float:
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
 
 
-def main(data: Path) -> None:
-    root = Path(__file__).parents[1]
-    bare, imported = [sys.executable, "-c", ""], [sys.executable, "-c", "import fetfast"]
-    seconds(imported)
-    pairs = [(seconds(bare), seconds(imported)) for _ in range(RUNS)]  # interleaved: the machine is noisy
-    added = statistics.median(b - a for a, b in pairs)
+def imports(effort: tuple[int, int]) -> list[Row]:
+    """What each import adds to a bare interpreter."""
+    commands = {"bare": python(""), "fetfast": python("import fetfast"), BASE: python("import torch")}
+    timings = measure.interleaved({way: partial(run, command) for way, command in commands.items()}, *effort)
+    bare = timings.pop("bare").rounds
+    added = {
+        way: Timing.of([max(ms - without, 1e-3) for ms, without in zip(timing.rounds, bare, strict=True)])
+        for way, timing in timings.items()
+    }
+    return measure.compare(IMPORT, added, BASE, {way: {"peak_mb": peak_mb(commands[way])} for way in added})
+
+
+def engines(effort: tuple[int, int]) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.png"
-        source, target = root / "demo" / "smile.png", data / "portraits" / "001.jpg"
-        transfer = [str(Path(sys.executable).parent / "fetfast"), "transfer", str(source), str(target), "-o", str(out)]
-        seconds(transfer)  # fills the caches
-        runs = sorted(seconds(transfer) for _ in range(RUNS))
-    print(f"import fetfast adds {added * 1e3:.1f} ms to a bare interpreter (bar {IMPORT_BAR * 1e3:.0f})")
-    print(f"fetfast transfer, warm: {statistics.median(runs):.2f} s, best {runs[0]:.2f} (bar {TRANSFER_BAR})")
-    if added > IMPORT_BAR or statistics.median(runs) > TRANSFER_BAR:
-        sys.exit("a bar is missed")
+        cache = Path(folder) / "cache"
+        warm = python("import fetfast; fetfast.Engine()")
+        plain = python("import fetfast; fetfast.Engine(backend='eager')")
+
+        def cold(how: Callable[..., object] = run) -> object:
+            shutil.rmtree(cache, ignore_errors=True)
+            cache.mkdir()
+            shutil.copy(assets.path(TASK), cache)
+            return how(warm, os.environ | {"FETFAST_CACHE": str(cache)})
+
+        timings = measure.interleaved({BASE: partial(run, plain), "warm": partial(run, warm), "cold": cold}, *effort)
+        peaks = {BASE: peak_mb(plain), "warm": peak_mb(warm), "cold": cold(peak_mb)}
+    return measure.compare(ENGINE, timings, BASE, {way: {"peak_mb": peak} for way, peak in peaks.items()})
+
+
+def shell(output: Path) -> list[str]:
+    """The command as a user types it."""
+    command = Path(sys.executable).parent / "fetfast"
+    return [str(command), "transfer", str(SOURCE), str(assets.path("astronaut.png")), "-o", str(output)]
+
+
+def transfers(effort: tuple[int, int]) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        warm = shell(Path(folder) / "out.png")
+        commands = {BASE: [*warm, "--backend", "eager"], "warm": warm}
+        timings = measure.interleaved({way: partial(run, command) for way, command in commands.items()}, *effort)
+        more = {way: {"peak_mb": peak_mb(command)} for way, command in commands.items()}
+    return measure.compare(TRANSFER, timings, BASE, more)
+
+
+def missed(rows: list[Row]) -> list[str]:
+    """The bars that the rows miss."""
+    found = []
+    for case, way, key, bar in (
+        (IMPORT, "fetfast", "median_ms", IMPORT_BAR),
+        (TRANSFER, "warm", "median_ms", TRANSFER_BAR),
+        (TRANSFER, "warm", "peak_mb", PEAK_BAR),
+    ):
+        reached = next(row[key] for row in rows if (row["case"], row["way"]) == (case, way))
+        line = f"{case}, {way}: {key} {reached:.0f}, bar {bar:.0f}"
+        print(line)
+        found += [line] if reached > bar else []
+    return found
+
+
+def main() -> int:
+    options = measure.options("start", __doc__)
+    effort = QUICK if options.quick else FULL
+    rows = imports(effort) + engines(effort) + transfers(effort)
+    return measure.finish("start", rows, [] if options.quick else missed(rows), options)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main())
