@@ -18,17 +18,22 @@ STRENGTH = {
     "mouthPucker": 1.0, "mouthRight": 0.6, "mouthRollLower": 0.7, "mouthRollUpper": 0.7, "mouthShrugLower": 0.7,
     "mouthShrugUpper": 0.7, "mouthSmile": 1.0, "mouthStretch": 0.9, "mouthUpperUp": 0.9, "noseSneer": 0.9,
 }  # fmt: skip
+# What a smile that shows teeth is made of, from ... to. Users want it most, and a few modes by chance rarely make one.
+SMILE = {
+    "mouthSmile": (0.4, 1.0), "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.0, 0.6), "jawOpen": (0.0, 0.35),
+    "cheekSquint": (0.0, 0.8), "eyeSquint": (0.0, 0.6), "mouthDimple": (0.0, 0.3),
+}  # fmt: skip
 OFTEN = ("jawOpen", "mouthSmile", "browInnerUp", "browDown")  # drawn as often again
 
 
 def random_expression(kit: Facekit, donors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Coefficients f32 [53]: a third of the time those of one of `donors` [D, 53], scaled; else a few modes, mostly
-    alike on both sides. Blinks and gaze are laid over either."""
-    if rng.random() < 1 / 3:
+    """Coefficients f32 [53]: a third of the time those of one of `donors` [D, 53], if any, scaled; else a few modes,
+    mostly alike on both sides. Blinks and gaze are laid over either."""
+    if len(donors) and rng.random() < 1 / 3:
         out = donors[rng.integers(len(donors))] * rng.uniform(0.7, 1.25)
     else:
         out = sparse(kit, rng)
-        if rng.random() < 0.5:
+        if len(donors) and rng.random() < 0.5:
             out = np.maximum(out, donors[rng.integers(len(donors))] * rng.uniform(0, 0.6))
     lids, looks = kit.index("eyeBlink"), kit.index("eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeLookDown")
     chance = rng.random()
