@@ -10,8 +10,9 @@ import numpy as np
 
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.camera import Pose
+from fetfast.train.synth.look import random_look
 from fetfast.train.synth.paint import Charts
-from fetfast.train.synth.render import random_look, render
+from fetfast.train.synth.render import render
 
 SIZE = 512
 PEOPLE = {  # name: (seed of the person, yaw, expression)
@@ -42,7 +43,7 @@ def main(facekit: Path, folder: Path) -> None:
             expression[kit.index(mode)] = amount
         shape = kit.shape(rng.normal(size=100) * 0.7, expression)
         pose = Pose(np.array([0.05, yaw, 0]), np.array([0, -1.5, -100.0]), SIZE / 27 * 100, (SIZE / 2, SIZE / 2))
-        picture = render(kit, charts, shape, np.zeros((2, 2)), pose, look, SIZE)
+        picture, _ = render(kit, charts, shape, np.zeros((2, 2)), pose, look, SIZE)
         Image.fromarray(picture).save(folder / f"{name}.png", optimize=True)
 
 

@@ -11,8 +11,8 @@ from fetfast.cli.options import FILE
 
 
 @click.command()
+@click.option("--facekit", type=FILE, help="ICT-FaceKit's folder, or the packed npz; alone: renders of nobody.")
 @click.option("--portraits", type=FILE, help="A folder of pictures, one person each; re-posed by the --facekit.")
-@click.option("--facekit", type=FILE, help="ICT-FaceKit's folder, or the packed npz.")
 @click.option("--videos", type=FILE, help="Instead: a folder of videos, one person each; two frames are a pair.")
 @click.option("-o", "--output", type=FILE, required=True, help="The folder to write.")
 @click.option("--count", type=click.IntRange(1), default=8000, help="How many pairs.")
@@ -20,23 +20,28 @@ from fetfast.cli.options import FILE
 @click.option("--seed", type=int, default=0, help="The same seed gives the same bytes.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 def synth(
-    portraits: Path | None, facekit: Path | None, videos: Path | None, output: Path, count: int, size: int, seed: int,
+    facekit: Path | None, portraits: Path | None, videos: Path | None, output: Path, count: int, size: int, seed: int,
     workers: int | None,
 ) -> None:  # fmt: skip
     """Makes training pairs: one person under two expressions, and where the landmarks go."""
-    from fetfast.train.synth import pairs
+    from fetfast.train.synth import pairs, rendered
     from fetfast.train.synth import videos as reenactment
 
-    if bool(portraits) == bool(videos) or (portraits and not facekit):
-        raise click.UsageError("give --portraits with --facekit, or --videos")
+    if bool(facekit) == bool(videos) or (portraits and not facekit):
+        raise click.UsageError("give --facekit, with --portraits or without, or --videos")
     if videos:
         made = reenactment.generate(videos, output, count, size, seed)
         click.echo(f"{output}: {made['pairs']} pairs of {made['videos']} videos")
         return
-    made = pairs.generate(facekit, portraits, output, count, size, seed, workers)  # type: ignore[arg-type]
+    assert facekit is not None
+    if portraits:
+        made = pairs.generate(facekit, portraits, output, count, size, seed, workers)
+        people = f"{made['portraits']} portraits"
+    else:
+        made = rendered.generate(facekit, output, count, size, seed, workers)
+        people = f"{made['identities']} identities"
     click.echo(
-        f"{output}: {made['pairs']} pairs of {made['portraits']} portraits in {made['seconds']:.0f} s,"
-        f" {made['rate']:.1f} pairs/s per core"
+        f"{output}: {made['pairs']} pairs of {people} in {made['seconds']:.0f} s, {made['rate']:.1f} pairs/s per core"
     )
 
 

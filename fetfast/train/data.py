@@ -8,6 +8,12 @@ A set of pairs is a folder of NumPy arrays, one row a pair, read through the mem
     person.npy                                       i32 [N]           who B is
     about.json                                       how the pairs were made, and the persons held out
 
+and, where `fetfast synth` knows them,
+
+    source.npy   i32 [N]         the row whose truth shows (A, e2): another person under e2; the row itself: nobody else
+    mask.npy     u8 [N, R, R]    what the truth shows, by its place in about.json's "regions" (train/synth/regions.py)
+    label.npy    u8 [N]          the class of e2, by its place in about.json's "labels" (train/synth/labels.py)
+
 The networks' inputs are built by the functions that build them at run time, so that training and use agree.
 """
 
@@ -16,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +56,11 @@ ROWS: dict[str, tuple[str, tuple[int | None, ...]]] = {  # None: R, the pictures
     "source_blendshapes": ("float32", (len(BLENDSHAPES),)),
     "person": ("int32", ()),
 }
+OPTIONAL: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    "source": ("int32", ()),
+    "mask": ("uint8", (None, None)),
+    "label": ("uint8", ()),
+}
 
 
 @dataclass(frozen=True)
@@ -68,16 +79,18 @@ class Pairs:
         """Raises BadInput where the folder is no set of pairs."""
         try:
             arrays: dict[str, NDArray[Any]] = {
-                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ROWS
+                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in (*ROWS, *OPTIONAL)
+                if name in ROWS or (folder / f"{name}.npy").exists()
             }
             about = json.loads((folder / "about.json").read_text())
             held_out = np.isin(arrays["person"], about["held_out"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{folder} is no set of training pairs ({error}); make one: fetfast synth") from error
         count, size = arrays["target"].shape[:2]
-        for name, (dtype, shape) in ROWS.items():
+        for name, got in arrays.items():
+            dtype, shape = (ROWS | OPTIONAL)[name]
             wanted = (count, *(size if n is None else n for n in shape))
-            got = arrays[name]
             if got.dtype != dtype or got.shape != wanted:
                 raise BadInput(
                     f"{folder}/{name}.npy is {got.dtype} {list(got.shape)}, expected {dtype} {list(wanted)};"
@@ -108,19 +121,24 @@ class Pairs:
     def digest(self) -> str:
         """sha256 over all rows, in hex: which data a plan was trained on."""
         digest = hashlib.sha256()
-        for name in ROWS:
+        for name in self.arrays:
             for rows in np.array_split(self.arrays[name], max(1, len(self.arrays[name]) // 256)):
                 digest.update(rows.tobytes())
         return digest.hexdigest()
 
 
-def create(folder: Path, count: int, size: int, about: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    """An empty set of `count` pairs with pictures of `size` pixels; returns its arrays, writable, on disk.
-    Worker processes open the same files and fill their own rows."""
+def create(
+    folder: Path, count: int, size: int, about: dict[str, Any], optional: Iterable[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """An empty set of `count` pairs with pictures of `size` pixels and the `optional` arrays named; returns its arrays,
+    writable, on disk. Worker processes open the same files and fill their own rows."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (*ROWS, *OPTIONAL, "readings"):  # of a set that was here before
+        (folder / f"{name}.npy").unlink(missing_ok=True)
     (folder / "about.json").write_text(json.dumps(about, indent=1))
     arrays: dict[str, NDArray[Any]] = {}
-    for name, (dtype, shape) in ROWS.items():
+    for name in (*ROWS, *optional):
+        dtype, shape = (ROWS | OPTIONAL)[name]
         rows = (count, *(size if n is None else n for n in shape))
         arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, rows)
     return arrays

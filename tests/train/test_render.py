@@ -13,9 +13,10 @@ from fetfast.face import Landmarker
 from fetfast.spec import BLENDSHAPES
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.camera import Pose, rotation_matrix, rotation_vector, turn_eyes
+from fetfast.train.synth.look import random_look
 from fetfast.train.synth.paint import Charts, noise, signed_distance
 from fetfast.train.synth.raster import halve, interpolate, rasterize, vertex_normals
-from fetfast.train.synth.render import random_look, render
+from fetfast.train.synth.render import render
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,7 +127,7 @@ def test_eyes_turn_alone(kit):
 def picture(kit, look, expression=None):
     shape = kit.express(kit.neutral, np.zeros(53) if expression is None else expression)
     pose = Pose(np.zeros(3), np.array([0, 0, -100.0]), 320.0, (48.0, 48.0))
-    return render(kit, Charts.of(kit), shape, np.zeros((2, 2)), pose, look, 96)
+    return render(kit, Charts.of(kit), shape, np.zeros((2, 2)), pose, look, 96)[0]
 
 
 def test_a_person_is_the_same_for_the_same_seed(kit):

@@ -1,5 +1,6 @@
 """Training pairs made from portraits by the fitted morphable model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,20 @@ from fetfast.errors import BadInput
 from fetfast.face import Face, Landmarker
 from fetfast.ops.topology import LIPS as LIP_RING
 from fetfast.spec import BLENDSHAPES
-from fetfast.train.synth import pairs
+from fetfast.train.synth import pairs, regions
+from fetfast.train.synth.camera import rotation_matrix, rotation_vector
+from fetfast.train.synth.company import company, ring_of
 from fetfast.train.synth.expression import random_expression
 from fetfast.train.synth.fit import SKIN, Fit, fit, fit_file
+from fetfast.train.synth.labels import LABELS, classify
+from fetfast.train.synth.occlude import OCCLUDED, occlude
 from fetfast.train.synth.portrait import Portrait, prepare
 from fetfast.train.synth.repose import repose
 
 SIZE = 128
 LIDS = (159, 145)  # of the subject's right eye
 LIPS = (13, 14)
+OVER = regions.OCCLUDER
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +152,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(model: pairs.Model, dat
     train_data = pytest.importorskip("fetfast.train.data")
     portraits = tmp_path / "portraits"
     portraits.mkdir()
-    for name in ("001.jpg", "020.jpg", "031.jpg"):
+    for name in ("001.jpg", "031.jpg", "056.jpg"):
         (portraits / name).symlink_to(data / "portraits" / name)
     image.save(portraits / "wall.png", np.full((64, 64, 3), 128, np.uint8))  # nobody in it
     kit = data / "ict_facekit_f16.npz"
@@ -154,7 +160,8 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(model: pairs.Model, dat
     assert made["pairs"] == 14 and made["portraits"] == 3
     first = train_data.Pairs.open(tmp_path / "pairs")
     found = [(file, fit_file(model.kit, file)) for file in sorted(portraits.glob("*.jpg"))]
-    train_data.create(tmp_path / "alone", 14, 64, first.about)
+    alone = train_data.create(tmp_path / "alone", 14, 64, first.about, train_data.OPTIONAL)
+    alone["source"][:] = first.arrays["source"]
     with threadpool_limits(1):  # as the workers have it: more threads add in another order
         for person in (2, 0, 1):
             pairs.fill_rows(kit, tmp_path / "alone", found, 64, 7, person)
@@ -162,11 +169,153 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(model: pairs.Model, dat
     for name, rows in first.arrays.items():
         np.testing.assert_array_equal(rows, second.arrays[name], err_msg=name)
     names = first.about["portraits"]
-    assert names == ["001.jpg", "020.jpg", "031.jpg"]
+    assert names == ["001.jpg", "031.jpg", "056.jpg"]
     assert first.about["held_out"] == [n for n, name in enumerate(names) if pairs.held_out(Path(name))]
     assert first.arrays["person"].tolist() == [n % 3 for n in range(14)]
     assert (first.arrays["target"] != first.arrays["truth"]).any((1, 2, 3)).all()
     assert len({rows.tobytes() for rows in first.arrays["truth"]}) > 10
+    the_source_wears_the_same(first)
+
+
+def the_source_wears_the_same(made) -> None:
+    """Every source is another person, of the same half, under the truth's expression."""
+    arrays, source = made.arrays, made.arrays["source"]
+    other = arrays["person"][source] != arrays["person"]
+    assert (other == (source != np.arange(len(source)))).all() and other.mean() > 0.5
+    assert np.isin(arrays["person"], made.about["held_out"]).tolist() == np.isin(source, made.held_out).tolist()
+    assert sorted(source) == list(range(len(source)))  # everybody is somebody's source once
+    mine, theirs = arrays["source_blendshapes"], arrays["source_blendshapes"][source]
+    exact = np.abs(mine - theirs).max(1) < 1e-6
+    assert exact[other].any()  # not photos, whose coefficients are read, nor wearers of glasses
+
+
+def test_rows_in_company_share_an_expression(model: pairs.Model, fitted: Fit) -> None:
+    fits = [replace(fitted, expression=np.full(53, n, np.float32)) for n in range(5)]
+    photos = 0
+    for first in range(0, 200, 5):
+        ring = [first + 1, first + 4]
+        mine, theirs = (pairs.shared(model.kit, fits, fitted.expression[None], ring, 9) for _ in ring)
+        np.testing.assert_array_equal(mine.expression, theirs.expression)
+        assert (mine.mirrored, mine.photo) == (theirs.mirrored, theirs.photo) and mine.photo in (-1, *ring)
+        photos += mine.photo >= 0
+        if mine.photo >= 0:
+            assert (mine.expression == mine.photo % 5).all()
+    assert 9 < photos < 31  # half of 40, standard deviation 3.2
+
+
+def test_regions_are_those_of_the_truth(model: pairs.Model, portrait_128: Portrait, fitted: Fit) -> None:
+    wanted = wearing(model, 0 * fitted.expression, jawOpen=0.8)
+    made = repose(model.kit, model.mask, portrait_128, wanted)
+    assert made.regions.shape == (SIZE, SIZE)
+
+    def at(*landmarks: int) -> set[int]:
+        x, y = (made.points[list(landmarks)].mean(0) * SIZE).astype(int)
+        return set(made.regions[y - 1 : y + 1, x - 1 : x + 1].ravel().tolist())
+
+    assert at(13, 14) == {regions.MOUTH} and at(468) == at(473) == {regions.EYES}
+    assert at(50) == at(280) == at(9) == {regions.SKIN}
+    assert at(105, 52) == at(334, 282) == {regions.BROWS} and at(0, 13) == {regions.LIPS}
+    assert made.regions[0, 0] == regions.BACKGROUND
+    own = repose(model.kit, model.mask, portrait_128, fitted.expression).regions
+    assert (own != portrait_128.regions).mean() < 0.002  # the photo's, up to rounding
+    assert (own != made.regions).mean() > 0.02
+
+
+def pair_of(model: pairs.Model, portrait: Portrait, seed: int, real: bool = False) -> dict[str, np.ndarray]:
+    donors = portrait.fit.expression[None]
+    wanted = random_expression(model.kit, donors, np.random.default_rng([seed, 1]))
+    return pairs.pair(model, portrait, donors, None if real else wanted, np.random.default_rng(seed))
+
+
+def test_a_truth_may_be_the_photo(model: pairs.Model, portrait_128: Portrait, fitted: Fit) -> None:
+    made = next(m for m in (pair_of(model, portrait_128, n, real=True) for n in range(9)) if OVER not in m["mask"])
+    np.testing.assert_array_equal(made["truth"], portrait_128.real)
+    np.testing.assert_array_equal(made["driven_points"], fitted.landmarks)
+    np.testing.assert_array_equal(made["source_blendshapes"], fitted.blendshapes)
+    assert (made["target"] != portrait_128.real).mean() > 0.01
+
+
+def test_shares_of_photos_and_of_what_lies_over_the_face(model: pairs.Model, portrait: np.ndarray, fitted: Fit) -> None:
+    small = prepare(model.kit, model.mask, portrait, fitted, 32)
+    made = [pair_of(model, small, n) for n in range(150)]
+    photos = np.mean([np.array_equal(m["target_points"], fitted.landmarks) for m in made])
+    assert abs(photos - 1 / 3) < 0.12  # of truths that are no photo; three standard deviations
+    assert abs(np.mean([OVER in m["mask"] for m in made]) - OCCLUDED) < 0.08
+
+
+def test_mirrored_pairs(model: pairs.Model, portrait_128: Portrait) -> None:
+    made = pair_of(model, portrait_128, 3)
+    there = pairs.mirrored(model, made)
+    np.testing.assert_array_equal(there["truth"][:, ::-1], made["truth"])
+    np.testing.assert_array_equal(there["mask"][:, ::-1], made["mask"])
+    np.testing.assert_allclose(there["target_points"][33], made["target_points"][263] * (-1, 1) + (1, 0), atol=1e-6)
+    left, right = (BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+    assert there["source_blendshapes"][left] == made["source_blendshapes"][right]
+    again = pairs.mirrored(model, there)
+    for name, value in made.items():
+        np.testing.assert_allclose(again[name], value, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_covers_a_face_is_still_and_marked(portrait_128: Portrait, fitted: Fit, seed: int) -> None:
+    size, photo = SIZE, portrait_128.real
+    made = {
+        "target": photo, "truth": 255 - photo, "target_points": fitted.landmarks,
+        "mask": np.zeros((size, size), np.uint8),
+    }  # fmt: skip
+    occlude(made, np.random.default_rng(seed))
+    over = made["mask"] == OVER
+    assert 0.003 < over.mean() < 0.35 and set(np.unique(made["mask"])) == {0, OVER}
+    apart = np.abs(made["target"].astype(int) - made["truth"]).mean(2)
+    before = np.abs(photo.astype(int) - (255 - photo)).mean(2)
+    assert apart[over].mean() < 0.5 * before[over].mean()  # the half-transparent edge is in the mask too
+    assert (made["target"] == photo)[: size // 8, : size // 8].mean() > 0.5 or over[: size // 8].any()
+    assert np.array_equal(photo, portrait_128.real)
+
+
+def test_glasses_and_look_alikes_turn_within_bounds(model: pairs.Model, portrait_128: Portrait) -> None:
+    def turn(portrait: Portrait, seed: int) -> float:
+        other = pairs.varied(model.mask, portrait, np.random.default_rng(seed))
+        change = rotation_matrix(other.fit.rotation) @ rotation_matrix(portrait.fit.rotation).T
+        return float(np.linalg.norm(rotation_vector(change)))
+
+    turns = np.array([turn(portrait_128, n) for n in range(80)])
+    assert turns.max() < np.hypot(*pairs.FARTHEST) and turns.mean() > 0.1
+    bespectacled = np.array([turn(replace(portrait_128, glasses=True), n) for n in range(80)])
+    np.testing.assert_allclose(bespectacled, turns / 2, rtol=0.02)
+
+
+@pytest.mark.parametrize(("count", "people", "held_out"), [(40, 7, [1, 3, 4]), (5, 7, [0]), (6, 1, [])])
+def test_company(count: int, people: int, held_out: list[int]) -> None:
+    source = company(count, people, held_out, 3)
+    assert sorted(source) == list(range(count))
+    rows = np.arange(count)
+    assert (rows // people == source // people).all()  # a person is never their own company
+    assert (np.isin(rows % people, held_out) == np.isin(source % people, held_out)).all()
+    rings = {tuple(ring_of(source, row)) for row in rows}
+    assert sorted(sum(rings, ())) == list(rows) and max(map(len, rings)) <= 3
+    whole = [r for r in rings if len(r) == 1 and r[0] // people < count // people]
+    assert all((np.isin(r[0] % people, held_out) and len(held_out) == 1) or people == 1 for r in whole)
+    assert not np.array_equal(source, company(count, people, held_out, 4)) or people < 3 or count < 6
+
+
+@pytest.mark.parametrize(("name", "amounts"), [
+    ("neutral", {"eyeBlinkLeft": 1, "eyeLookUpLeft": 0.8, "mouthSmileLeft": 0.2}),
+    ("happiness", {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.6, "jawOpen": 0.4}),
+    ("surprise", {"browInnerUp": 0.7, "jawOpen": 0.5}),
+    ("fear", {"browInnerUp": 0.7, "eyeWideLeft": 0.7, "eyeWideRight": 0.7, "mouthStretchLeft": 0.5,
+              "mouthStretchRight": 0.5}),
+    ("sadness", {"browInnerUp": 0.6, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.4}),
+    ("anger", {"browDownLeft": 0.8, "browDownRight": 0.8, "mouthPressLeft": 0.4, "mouthPressRight": 0.4}),
+    ("disgust", {"noseSneerLeft": 0.6, "noseSneerRight": 0.6}),
+    ("contempt", {"mouthSmileLeft": 0.6}),
+    ("other", {"jawOpen": 0.9}),
+])  # fmt: skip
+def test_classes_of_expressions(name: str, amounts: dict[str, float]) -> None:
+    shapes = np.zeros(len(BLENDSHAPES), np.float32)
+    for shape, amount in amounts.items():
+        shapes[BLENDSHAPES.index(shape)] = amount
+    assert LABELS[classify(shapes)] == name
 
 
 def test_a_folder_without_faces_is_refused(data: Path, tmp_path: Path) -> None:

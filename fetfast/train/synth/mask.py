@@ -11,9 +11,16 @@ from fetfast.train.basis import IRISES, eyeball, iris
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.fit import IDENTITIES, SKIN
 from fetfast.train.synth.paint import signed_distance
+from fetfast.train.synth.regions import BACKGROUND, triangle_regions
 
 FACE, EYE_LEFT, EYE_RIGHT, SOCKET, TEETH, MOUTH = range(6)
 CROP = 25.0  # cm: about one crop side
+# Landmarks that touch when an eye or the mouth closes: upper, lower.
+OPENINGS = (
+    ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155)),
+    ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382)),
+    ((191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)),
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,8 @@ class Mask:
     triangle_kind u8 [T]: FACE ...; landmarks i32 [468] vertex of each landmark; spread f32 [N, 468]: residuals of the
     landmarks -> of the vertices; balls: the eyeballs' vertices (left, right); centers f32 [2, 3] and irises
     f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
-    lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side.
+    lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side;
+    regions u8 [T]: what each triangle is, as in `regions.py`.
     """
 
     neutral: np.ndarray
@@ -40,6 +48,7 @@ class Mask:
     irises: np.ndarray
     lids: np.ndarray
     lips: np.ndarray
+    regions: np.ndarray
 
     @classmethod
     def of(cls, kit: Facekit) -> Mask:
@@ -75,8 +84,15 @@ class Mask:
             centers=np.stack([eyeball(kit, side)[0] for side in ("Left", "Right")]),
             irises=np.stack([iris(kit, side) for side in ("Left", "Right")]),
             lips=inner_lips(kit)[used],
+            regions=triangle_regions(kit)[kept[kit.triangles].all(1)],
             lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
         )
+
+
+def seen_regions(mask: Mask, seen: np.ndarray) -> np.ndarray:
+    """u8 [S, S] of the triangles seen [2 S, 2 S] (-1: none): what each pixel shows."""
+    near = seen[::2, ::2]
+    return np.where(near >= 0, mask.regions[np.maximum(near, 0)], BACKGROUND).astype(np.uint8)
 
 
 def opened(kit: Facekit) -> np.ndarray:

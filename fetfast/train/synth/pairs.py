@@ -2,21 +2,17 @@
 
     fetfast synth --facekit ict_facekit_f16.npz --portraits FOLDER -o PAIRS
 
-A pair is the target (B, e1), the truth (B, e2), and e2 as numbers; half of the pairs have the photo itself at one end,
-four in ten show a look-alike of the person at both.
-The same seed gives the same bytes, with any number of workers: pair n belongs to portrait n modulo their number, and
-its chance comes from (seed, n).
+A pair is the target (B, e1), the truth (B, e2), and e2 as numbers and on another person's face (A, e2): that is the
+truth of another row, since rows in company share e2. Half of the pairs have the photo itself at one end, four in ten
+show a look-alike of the person at both.
+The same seed gives the same bytes, with any number of workers: pair n belongs to portrait n modulo their number, its
+chance comes from (seed, n), and what it shares from (seed, the lowest n in its company, 1).
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -28,17 +24,23 @@ from tqdm import tqdm
 from fetfast import image
 from fetfast.errors import BadInput, NoFace
 from fetfast.train.facekit import Facekit
+from fetfast.train.synth.company import company, ring_of
 from fetfast.train.synth.expression import mirror_blendshapes, mirror_points, random_expression
 from fetfast.train.synth.fit import IDENTITIES, Fit, fit_file
+from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.mask import Mask
+from fetfast.train.synth.occlude import OCCLUDED, occlude
 from fetfast.train.synth.portrait import Portrait, prepare
+from fetfast.train.synth.regions import REGIONS
 from fetfast.train.synth.repose import repose
+from fetfast.train.synth.workers import fill, pool
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
+PHOTO = 0.25  # of the truths are photos, and of the targets
 SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
-TURN = np.array([0.10, 0.06])  # of yaw and pitch, radians
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+TURN = np.array([0.14, 0.08])  # of yaw and pitch, radians: standard deviation
+FARTHEST = np.array([0.25, 0.15])  # beyond, cheeks and hair that the photo hides smear
 
 
 @dataclass(frozen=True)
@@ -63,42 +65,84 @@ def held_out(path: Path) -> bool:
     return int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % 5 == 0
 
 
-def pair(model: Model, portrait: Portrait, donors: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One pair of this person. See `train/data.py` for the arrays; `donors` f32 [D, 53] are other people's expressions.
+@dataclass(frozen=True)
+class Shared:
+    """What rows in company share: e2 f32 [53], whether all are mirrored, and the row whose truth is the photo itself
+    under its own expression (-1: none)."""
+
+    expression: np.ndarray
+    mirrored: bool
+    photo: int
+
+
+def shared(kit: Facekit, fits: list[Fit], donors: np.ndarray, ring: list[int], seed: int) -> Shared:
+    """By the chance of the ring, so that each of its rows comes to the same. `fits` are the people's, by row modulo
+    their number."""
+    rng = np.random.default_rng([seed, ring[0], 1])
+    mirrored, photo = bool(rng.random() < 0.5), -1
+    expression = random_expression(kit, donors, rng)
+    if rng.random() < PHOTO * len(ring):
+        photo = ring[rng.integers(len(ring))]
+        expression = fits[photo % len(fits)].expression
+    return Shared(expression, mirrored, photo)
+
+
+def pair(
+    model: Model, portrait: Portrait, donors: np.ndarray, wanted: np.ndarray | None, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """One pair of this person. See `train/data.py` for the arrays; `donors` f32 [D, 53] are other people's expressions,
+    `wanted` f32 [53] is e2; None: that of the photo, which is the truth then.
 
     The blendshapes are exact where the picture is made, and the landmarker's where it is the photo.
     """
-    real, ends = rng.random(), []
-    if real >= 0.6:
+    chance = rng.random() * (1 - PHOTO)
+    is_photo = wanted is not None and chance < PHOTO
+    if wanted is not None and chance >= PHOTO + 0.1:
         portrait = varied(model.mask, portrait, rng)
-    fit = portrait.fit
-    for is_photo in (real < 0.25, 0.25 <= real < 0.5):
-        if is_photo:
-            ends.append((portrait.real, fit.landmarks, fit.blendshapes))
-            continue
-        expression = random_expression(model.kit, donors, rng)
-        if portrait.glasses:  # what moves the skin below the frame would bend it
-            near = model.kit.index(*NEAR_GLASSES)
-            expression[near] = fit.expression[near] + 0.2 * (expression - fit.expression)[near]
-        made = repose(model.kit, model.mask, portrait, expression)
-        ends.append((made.image, made.points, expression @ model.kit.to_blendshapes))
-    if rng.random() < 0.5:
-        ends = [
-            (picture[:, ::-1], points[model.points] * (-1, 1) + (1, 0), shapes[model.blendshapes])
-            for picture, points, shapes in ends
-        ]
-    (target, target_points, target_shapes), (truth, driven_points, source_shapes) = ends
-    return {
-        "target": target, "truth": truth,
-        "target_points": target_points.astype(np.float32), "driven_points": driven_points.astype(np.float32),
+    first = None if is_photo else random_expression(model.kit, donors, rng)
+    target, target_points, target_shapes, _ = end(model, portrait, first)
+    truth, driven_points, source_shapes, regions = end(model, portrait, wanted)
+    made = {
+        "target": target, "truth": truth, "mask": regions,
+        "target_points": target_points, "driven_points": driven_points,
         "target_blendshapes": target_shapes, "source_blendshapes": source_shapes,
+        "label": np.array(classify(source_shapes)),
     }  # fmt: skip
+    if rng.random() < OCCLUDED:
+        occlude(made, rng)
+    return made
+
+
+def end(model: Model, portrait: Portrait, wanted: np.ndarray | None):
+    """Picture, landmarks, blendshapes and regions of a portrait under an expression, or (None) of the photo itself."""
+    fit = portrait.fit
+    if wanted is None:
+        return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions
+    if portrait.glasses:  # what moves the skin below the frame would bend it
+        near, wanted = model.kit.index(*NEAR_GLASSES), wanted.copy()
+        wanted[near] = fit.expression[near] + 0.2 * (wanted - fit.expression)[near]
+    made = repose(model.kit, model.mask, portrait, wanted)
+    return made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions
+
+
+def mirrored(model: Model, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The pair with left and right exchanged."""
+    out = {}
+    for name, value in pair.items():
+        if name.endswith("points"):
+            out[name] = value[model.points] * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)
+        elif name.endswith("blendshapes"):
+            out[name] = value[model.blendshapes]
+        else:
+            out[name] = value[:, ::-1] if value.ndim > 1 else value
+    return out
 
 
 def varied(mask: Mask, portrait: Portrait, rng: np.random.Generator) -> Portrait:
     """Somebody who resembles this person, the head turned a little: both ends of a pair that shows no photo."""
     shape = np.tensordot(rng.normal(0, SHAPE, IDENTITIES).astype(np.float32), mask.identities, 1)
-    yaw, pitch = np.clip(rng.normal(0, TURN), -2 * TURN, 2 * TURN)
+    # Glasses stand before the mesh that turns them: half as far.
+    yaw, pitch = np.clip(rng.normal(0, TURN), -FARTHEST, FARTHEST) * (0.5 if portrait.glasses else 1)
     turned = portrait.fit.pose.turned(yaw, pitch)
     # About the head's own middle, which stays where it is.
     middle = portrait.base[mask.landmarks].mean(0)
@@ -126,40 +170,20 @@ def generate(
     from fetfast.train import data
 
     files = sorted(p for p in portraits.glob("*") if p.suffix.lower() in PICTURES)
-    workers = workers or os.cpu_count() or 1
     with pool(workers) as run:
         fits = list(tqdm(run.map(partial(try_fit, facekit), files), total=len(files), desc="fit", disable=None))
         found = [(file, fit) for file, fit in zip(files, fits, strict=True) if fit is not None]
         if not found:
             raise BadInput(f"generate(): no picture with a face in {portraits}; give a folder of portraits")
+        kept = [n for n, (file, _) in enumerate(found) if held_out(file)]
         about = {
-            "seed": seed, "facekit": facekit.name, "portraits": [file.name for file, _ in found],
-            "held_out": [n for n, (file, _) in enumerate(found) if held_out(file)],
+            "seed": seed, "facekit": facekit.name, "portraits": [file.name for file, _ in found], "held_out": kept,
+            "regions": REGIONS, "labels": LABELS,
         }  # fmt: skip
-        data.create(folder, count, size, about)
-        fill = partial(fill_rows, facekit, folder, found, size, seed)
-        people = range(len(found))
-        start = time.perf_counter()
-        spent = sum(tqdm(run.map(fill, people), total=len(people), desc="pairs", disable=None))
-        seconds = time.perf_counter() - start
-    return {"pairs": count, "portraits": len(found), "seconds": seconds, "rate": count / max(spent, 1e-9)}
-
-
-@contextmanager
-def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes with one thread each: more would only fight over the cores."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as run:
-            yield run
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        arrays = data.create(folder, count, size, about, data.OPTIONAL)
+        arrays["source"][:] = company(count, len(found), kept, seed)
+        made = fill(run, partial(fill_rows, facekit, folder, found, size, seed), len(found), count)
+    return made | {"portraits": len(found)}
 
 
 def try_fit(facekit: Path, file: Path) -> Fit | None:
@@ -177,9 +201,13 @@ def fill_rows(facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: 
     donors = np.stack([other.expression for path, other in found if held_out(file) or not held_out(path)])
     arrays = {p.stem: np.load(p, mmap_mode="r+", allow_pickle=False) for p in folder.glob("*.npy")}
     portrait = prepare(model.kit, model.mask, image.load(file), fit, size)
+    fits = [other for _, other in found]
     start = time.process_time()
     for row in range(person, len(arrays["person"]), len(found)):
-        for name, value in pair(model, portrait, donors, np.random.default_rng([seed, row])).items():
+        common = shared(model.kit, fits, donors, ring_of(arrays["source"], row), seed)
+        wanted = None if row == common.photo else common.expression
+        made = pair(model, portrait, donors, wanted, np.random.default_rng([seed, row]))
+        for name, value in (mirrored(model, made) if common.mirrored else made).items():
             arrays[name][row] = value
         arrays["person"][row] = person
     return time.process_time() - start

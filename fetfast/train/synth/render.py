@@ -9,91 +9,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from fetfast.train.facekit import Facekit
+from fetfast.train.synth import regions
 from fetfast.train.synth.camera import Pose, eyeballs, turn_eyes
+from fetfast.train.synth.look import Look
 from fetfast.train.synth.paint import Charts, fractal, iris, mix, noise, step
 from fetfast.train.synth.raster import halve, interpolate, rasterize, vertex_normals
+from fetfast.train.synth.surface import roots, shirt, skin, strands
 from fetfast.train.synth.wear import curtain, glasses, hair_field, scalp
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a person and the light on them look. Colours are linear RGB; `light` points to the key light."""
-
-    skin: np.ndarray
-    lips: np.ndarray
-    hair: np.ndarray
-    eyes: np.ndarray
-    cloth: np.ndarray
-    light: np.ndarray
-    key: np.ndarray
-    ambient: np.ndarray
-    background: tuple[np.ndarray, np.ndarray]
-    freckles: float = 0.0
-    stubble: float = 0.0
-    brow: float = 1.0
-    style: str = "short"  # bald, short, long
-    glasses: float = 0.0  # 0 none, else roundness
-    recede: float = 0.0
-    seed: int = 0
-
-
-# Linear skin albedos from light to dark, as measured skin runs (after the Fitzpatrick scale's six types).
-SKINS = np.array(
-    [
-        [0.74, 0.50, 0.41],
-        [0.66, 0.42, 0.31],
-        [0.54, 0.32, 0.21],
-        [0.40, 0.215, 0.13],
-        [0.24, 0.12, 0.07],
-        [0.12, 0.06, 0.038],
-    ]
-)
-HAIRS = np.array(
-    [
-        [0.012, 0.010, 0.009],
-        [0.045, 0.024, 0.014],
-        [0.13, 0.07, 0.035],
-        [0.36, 0.22, 0.10],
-        [0.22, 0.06, 0.02],
-        [0.42, 0.41, 0.40],
-    ]
-)
-EYES = np.array([[0.07, 0.03, 0.012], [0.14, 0.07, 0.025], [0.16, 0.13, 0.05], [0.10, 0.17, 0.12], [0.12, 0.20, 0.30]])
-
-
-def random_look(rng: np.random.Generator) -> Look:
-    """A person by chance, over the whole human range of skin tones."""
-    tone = rng.uniform(0, 5)
-    low, part = int(min(tone, 4)), tone - int(min(tone, 4))
-    skin = (SKINS[low] * (1 - part) + SKINS[low + 1] * part) * rng.normal(1, 0.04, 3)
-    dark = tone / 5
-    hair = HAIRS[
-        rng.choice(6, p=np.array([2 + 4 * dark, 2, 1 - dark, 1 - dark, 0.4 * (1 - dark), 0.5]) / (6.9 + 1.6 * dark))
-    ]
-    eyes = EYES[rng.integers(0, 2 if dark > 0.55 else 5)]
-    side = rng.uniform(-1.2, 1.2)
-    light = np.array([np.sin(side), rng.uniform(0.1, 0.9), np.cos(side)])
-    warm = rng.uniform(-0.12, 0.12)
-    key = rng.uniform(0.6, 1.2) * np.array([1 + warm, 1, 1 - warm])
-    ambient = rng.uniform(0.35, 0.75) * np.array([1 - warm, 1, 1 + warm])
-    return Look(
-        skin=skin,
-        lips=skin * np.array([0.92, 0.62, 0.66]) * rng.uniform(0.75, 1.0),
-        hair=hair,
-        eyes=eyes,
-        cloth=rng.uniform(0.03, 0.6, 3),
-        light=light / np.linalg.norm(light),
-        key=key,
-        ambient=ambient,
-        background=(rng.uniform(0.05, 0.8, 3), rng.uniform(0.05, 0.8, 3)),
-        freckles=float(rng.random() * (rng.random() < 0.3) * (1 - dark)),
-        stubble=float(rng.random() * (rng.random() < 0.3)),
-        brow=rng.uniform(0.6, 1.2),
-        style=str(rng.choice(["bald", "short", "long"], p=[0.1, 0.45, 0.45])),
-        glasses=float(rng.uniform(0.1, 1) * (rng.random() < 0.25)),
-        recede=float(max(0, rng.normal(0, 0.8))),
-        seed=int(rng.integers(1 << 20)),
-    )
 
 
 @dataclass(frozen=True)
@@ -117,8 +39,8 @@ def render(
     pose: Pose,  # for a picture of `size` pixels
     look: Look,
     size: int,
-) -> np.ndarray:
-    """A portrait u8 [size, size, 3]."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """A portrait u8 [size, size, 3], and what its pixels show, u8 [size, size] as in `regions.py`."""
     shape = turn_eyes(kit, shape, gaze)
     big = Pose(pose.rotation, pose.translation, pose.focal * 2, (pose.center[0] * 2, pose.center[1] * 2))
     vertices, triangles, parts, chart, field = assemble(kit, charts, shape, look)
@@ -127,7 +49,7 @@ def render(
     lit = shadow(placed, triangles, scene, look)
     color = shade(kit, scene, look, lit, eyeballs(kit, placed[: len(shape)])[0])
     color = lashes(kit, color, big.project(placed), scene.near)
-    return to_srgb(halve(color.astype(np.float32)))
+    return to_srgb(halve(color.astype(np.float32))), shown(kit, scene)[::2, ::2]
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -184,6 +106,18 @@ def draw(pose, placed, triangles, parts, chart, field, size) -> Scene:
     out = np.zeros((size, size, columns.shape[1]), np.float32)
     interpolate(seen, weights, triangles, np.ascontiguousarray(columns, dtype=np.float32), out)
     return Scene(seen, near, out, np.where(seen >= 0, parts[np.maximum(seen, 0)], -1))
+
+
+def shown(kit: Facekit, scene: Scene) -> np.ndarray:
+    """u8 [H, W]: the region of each pixel."""
+    a, part = scene.attributes, scene.part
+    table = np.full(RIM + 1, regions.BACKGROUND, np.uint8)
+    table[: len(kit.part_names)] = regions.region_of(kit)
+    table[[HAIR, RIM]] = regions.HAIR, regions.GLASSES
+    out = np.where(part < 0, regions.BACKGROUND, table[part])
+    out = np.where((part == HAIR) & (a[..., 12] < 0), regions.SKIN, out)
+    out = np.where((out == regions.SKIN) & (shirt(a) > 0.5), regions.BACKGROUND, out)
+    return regions.with_features(out, a[..., :6])
 
 
 def shadow(placed: np.ndarray, triangles: np.ndarray, scene: Scene, look: Look) -> np.ndarray:
@@ -291,72 +225,6 @@ def light(look, albedo, normal, placed, lit, dim, wrap, gloss, sharp) -> np.ndar
     )
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
-
-
-def skin(a: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray, float]:
-    """Albedo, gloss and sharpness of skin, lips, brows, stubble, scalp and shirt."""
-    position, lip, along, across, field = a[:, :3], a[:, 3], a[:, 4], a[:, 5], a[:, 12]
-    x, y, z = position.T
-    tone = 1 + 0.05 * fractal(position * 0.5, look.seed, 3) + 0.035 * noise(position * np.float32(9), look.seed + 9)
-    albedo = look.skin * tone[:, None]
-    # Blood: cheeks, nose tip, chin and ears are redder, the forehead yellower.
-    cheek = np.exp(-(((np.abs(x) - 5.0) / 2.0) ** 2) - ((y + 0.3) / 2.0) ** 2) * (z > 3)
-    nose = np.exp(-((x / 1.2) ** 2) - ((y + 0.2) / 1.3) ** 2) * (z > 10)
-    ear = step(4.5, 2.5, z) * step(6.0, 7.5, np.abs(x)) * step(-5.0, -3.0, y) * 0.6
-    red = np.clip(0.55 * cheek + 0.45 * nose + ear, 0, 1)
-    albedo = albedo * mix(np.ones(3), np.array([1.04, 0.80, 0.80]), red)
-    if look.freckles:
-        spots = (
-            step(0.35, 0.75, noise(position * np.float32(4.2), look.seed + 3))
-            * step(2.5, 0.5, np.abs(y - 0.6))
-            * (z > 5)
-        )
-        albedo = mix(albedo, albedo * np.array([0.72, 0.58, 0.48]), spots * look.freckles)
-    if look.stubble:
-        beard = step(-1.2, -3.0, y) * step(-10.0, -8.0, y) * step(2.5, 5.0, z) * (lip < 0.05)
-        beard *= 0.65 + 0.35 * noise(position * np.float32(14), look.seed + 5)
-        albedo = mix(albedo, look.hair * 0.8 + look.skin * 0.18, beard * look.stubble * 0.8)
-    lines = 1 + 0.10 * noise(np.stack([x * 7, y * 1.2, z * 0], 1).astype(np.float32), look.seed + 4)
-    albedo = mix(albedo, look.lips * lines[:, None], step(-0.07, 0.10, lip))
-    hairs = noise(
-        np.stack([along * 30 - across * 4.0, across * 1.2 + along * 3, z * 0], 1).astype(np.float32), look.seed + 6
-    )
-    thick = (
-        step(1.15, 0.55, np.abs(across) * (0.85 + 0.3 * step(0.6, 1.0, along)))
-        * step(-0.08, 0.14, along)
-        * step(1.08, 0.85, along)
-    )
-    brow = np.clip(thick * (0.85 + 0.35 * hairs), 0, 1) * min(look.brow, 1)
-    albedo = mix(albedo, look.hair * 0.8 + look.skin * 0.05, 0.88 * brow)
-    if look.style != "bald":
-        albedo = mix(
-            albedo, look.hair * 0.6, step(-0.15, 0.5, field + 0.2 * noise(position * np.float32(5), look.seed))
-        )
-    shirt = step(-13.2, -13.4, y - 0.10 * x * x)
-    albedo = mix(albedo, look.cloth, shirt)
-    gloss = (0.33 + 0.3 * step(0, 0.15, lip) + 0.15 * nose) * (1 - brow) * (1 - shirt)
-    return albedo, gloss, 18.0
-
-
-def roots(a: np.ndarray, look: Look) -> np.ndarray:
-    """How much hair covers the skin near the hairline, f32 [P] 0 ... 1."""
-    x, y, z = a[:, :3].T
-    tuft = noise(np.stack([np.arctan2(x, z + 3) * 60, y * 0.3, z * 0], 1).astype(np.float32), look.seed + 8)
-    return step(-0.5, 0.45, a[:, 12] + 0.45 * tuft)
-
-
-def strands(a: np.ndarray, look: Look) -> np.ndarray:
-    """Hair colour: streaks that run down from the crown."""
-    x, y, z = a[:, :3].T
-    around = np.arctan2(x, z + 3)
-    streak = np.stack([around * 34, (y + z * 0.3) * 0.25, np.zeros_like(x)], 1)
-    fine = np.stack([around * 110, y * 0.5, np.zeros_like(x)], 1)
-    tone = 1 + 0.35 * fractal(streak, look.seed, 2) + 0.25 * noise(fine.astype(np.float32), look.seed + 1)
-    return look.hair * np.clip(tone, 0.25, 2)[:, None]
-
-
 def backdrop(look: Look, size: int) -> np.ndarray:
     """Two colours and a few soft spots, f32 [size, size, 3]."""
     grid = np.linspace(0, 1, size, dtype=np.float32)
@@ -364,6 +232,10 @@ def backdrop(look: Look, size: int) -> np.ndarray:
     points = np.stack([x * 3, y * 3, np.zeros_like(x)], -1).reshape(-1, 3)
     weight = np.clip(0.5 + 0.5 * (y.ravel() - 0.5) + 0.35 * fractal(points, look.seed + 7, 2), 0, 1)
     return mix(look.background[0][None], look.background[1][None], weight).reshape(size, size, 3).astype(np.float32)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
 
 
 def lashes(kit: Facekit, color: np.ndarray, points: np.ndarray, near: np.ndarray) -> np.ndarray:

@@ -14,30 +14,26 @@ from numba import njit
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fetfast.train.facekit import Facekit
-from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask
-from fetfast.train.synth.portrait import (
-    Portrait,
-    brightness,
-    directions,
-    draw,
-    openness,
-    points_of,
-    pose_mesh,
-)
+from fetfast.train.synth.hidden import directions
+from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask, seen_regions
+from fetfast.train.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh
 from fetfast.train.synth.raster import concavity, halve, vertex_normals
 
 FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does
 CREASES = 6.0  # light lost a cm of concavity
+FOREHEAD = 0.3  # of that is lost there: the model dents it in spots, skin folds in lines
+BETWEEN_BROWS = 9  # landmark
 COLUMNS = 7  # displacement 2, light, trust, paint 3 (of an eyeball: direction from its centre)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """image u8 [S, S, 3], points f32 [478, 2] crop units."""
+    """image u8 [S, S, 3], points f32 [478, 2] crop units, regions u8 [S, S] as in `regions.py`."""
 
     image: np.ndarray
     points: np.ndarray
+    regions: np.ndarray
 
 
 def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
@@ -45,6 +41,7 @@ def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
     normals = vertex_normals(placed, mask.triangles)
     ratio = np.clip((brightness(portrait.light, normals) / portrait.shade) ** 0.8, 0.8, 1.2)
     deeper = np.clip(np.maximum(concavity(placed, mask.triangles, normals), 0) - portrait.creases, 0, 0.04)
+    deeper[mask.neutral[:, 1] > mask.neutral[mask.landmarks[BETWEEN_BROWS], 1] + 1] *= FOREHEAD
     return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
 
 
@@ -79,7 +76,7 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
         portrait.iris,
         out,
     )
-    return Picture((halve(out) + 0.5).astype(np.uint8), points)
+    return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(mask, seen))
 
 
 def fade(seen, weights, triangles, columns) -> np.ndarray:
