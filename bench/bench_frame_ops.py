@@ -1,21 +1,21 @@
 """crop and paste against the same steps chained in OpenCV.
 
-    python bench/bench_frame_ops.py               one table: medians of interleaved runs
+    python bench/bench_frame_ops.py [--quick] [--out FILE]
     pytest bench/bench_frame_ops.py --benchmark-enable
 
 A 640 x 480 driver is cropped, a 768 x 768 target warped and pasted into, at S = 128 and 256. The results are compared
-before anything is timed. OpenCV gets what does not change from frame to frame (pixel grids, the feather) for nothing.
+before anything is timed: `difference` is the mean one, in levels of 255. OpenCV gets what does not change from frame
+to frame (pixel grids, the feather) for nothing.
 """
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
+import measure
 import numpy as np
 import pytest
 
@@ -24,6 +24,7 @@ from fetfast.ops.crop import crop, taps
 from fetfast.ops.paste import FEATHER, paste
 
 REPEATS = 60
+BASE = "OpenCV"
 
 
 @dataclass(frozen=True)
@@ -152,34 +153,19 @@ def use_threads(n: int) -> None:
     cv2.setNumThreads(n)
 
 
-def interleaved(*calls: Callable[[], object], repeats: int = REPEATS) -> list[list[float]]:
-    """Sorted times of each call in ms, taken in turns so that they share what else the machine does."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, mine in zip(calls, times, strict=True):
-            begin = time.perf_counter()
-            call()
-            mine.append((time.perf_counter() - begin) * 1e3)
-    return [sorted(mine[repeats // 10 :]) for mine in times]
-
-
-def table() -> str:
-    lines = [f"{platform.processor() or platform.machine()}, OpenCV {cv2.__version__}; ms: median (10 % ... 90 %)"]
-    lines += [f"{'':<32}{'threads':>8}{'ours':>28}{'OpenCV':>28}{'faster':>8}{'difference':>12}"]
+def main() -> int:
+    options = measure.options("frame_ops", __doc__)
+    rows = []
     for case in cases():
         apart = difference(case)
         assert apart < case.closeness, f"{case.name}: results differ by {apart:.2f} levels"
         for threads in (1, 2):
             use_threads(threads)
-            ours, theirs = interleaved(case.ours, case.opencv)
-            ratio = statistics.median(theirs) / statistics.median(ours)
-            lines += [f"{case.name:<32}{threads:>8}{spread(ours):>28}{spread(theirs):>28}{ratio:>7.1f}x{apart:>12.2f}"]
-    return "\n".join(lines)
-
-
-def spread(times: list[float]) -> str:
-    low, high = times[len(times) // 10], times[-1 - len(times) // 10]
-    return f"{statistics.median(times):.2f} ({low:.2f} ... {high:.2f})"
+            ways = {BASE: case.opencv, "ours": case.ours}
+            timings = measure.interleaved(ways, 3 if options.quick else REPEATS)
+            name = f"{case.name}, {threads} thread{'s' * (threads - 1)}"
+            rows += measure.compare(name, timings, BASE, {"ours": {"difference": apart}})
+    return measure.finish("frame_ops", rows, [], options)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -191,4 +177,4 @@ def test_crop_and_paste(benchmark, case, threads):
 
 
 if __name__ == "__main__":
-    print(table())
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """How long TensorRT engines take to build, and to load again, against their bars; and, with a GPU, whether they run.
 
-    python bench/bench_tensorrt.py [--runs N] [--json FILE] [--try-rtx]
+    python bench/bench_tensorrt.py [--quick] [--out FILE] [--try-rtx]
 
 The plan is the paper-size U-Net-256 in fp16 with random weights. Building is timed for one target, with TensorRT for
 RTX where there is no GPU. Loading is timed in a new process with a cached engine, from its first line on: up to the
@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import measure
+from measure import Timing
 
 BUILD_BAR, LOAD_BAR = 5.0, 1.0  # seconds
 PLAN, CAPABILITY = "unet_paper_fp16.plan", "8.9"
@@ -40,6 +41,7 @@ plan.digest
 mark("open the plan, hash it")
 card = next(iter(gpu.gpus()), None)
 library, target = trt_build.choose(plan.precision, card, None if card else sys.argv[2])
+from functools import partial
 from importlib import import_module
 trt = import_module(library.module)
 runtime = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR))
@@ -54,22 +56,15 @@ print(json.dumps(marks))
 """
 
 
-def build_seconds(plan: Any, runs: int) -> tuple[dict[str, float], str]:
-    """The median time to build each stage's engine, and what for."""
+def build_times(plan: Any, runs: int) -> tuple[dict[str, Timing], str]:
+    """How long each stage's engine takes to build, and what for."""
     from fetfast.backends import gpu, trt_build
 
     card = next(iter(gpu.gpus()), None)
     library, target = trt_build.choose(plan.precision, card, None if card else CAPABILITY)
-    seconds = {}
-    for stage in plan.spec.stages:
-        times = []
-        for _ in range(runs):
-            begin = time.perf_counter()
-            trt_build.build(library, plan, stage, target)
-            times.append(time.perf_counter() - begin)
-        seconds[stage.name] = statistics.median(times)
+    calls = {stage.name: partial(trt_build.build, library, plan, stage, target) for stage in plan.spec.stages}
     version = import_module(library.module).__version__
-    return seconds, f"{library.title} {version}, {target}"
+    return measure.interleaved(calls, runs, warm_up=0), f"{library.title} {version}, {target}"
 
 
 def load_marks(file: Path, runs: int) -> dict[str, float]:
@@ -107,18 +102,14 @@ def try_rtx() -> None:
             wanted = oracle[stage.name](inputs)
             got = runners[stage.name](inputs)
             off = max(float(np.abs(got[name] - wanted[name]).max()) for name in wanted)
-            times = []
-            for _ in range(100):
-                begin = time.perf_counter()
-                runners[stage.name](inputs)
-                times.append(time.perf_counter() - begin)
-            print(f"{plan.name} {stage.name}: runs; off eager by {off:.2e}; {statistics.median(times) * 1e3:.3f} ms")
+            taken = measure.interleaved({"runs": partial(runners[stage.name], inputs)}, 100)["runs"].median
+            print(f"{plan.name} {stage.name}: runs; off eager by {off:.2e}; {taken:.3f} ms")
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--runs", type=int, default=5)
-    arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--out", type=Path)
     arguments.add_argument("--try-rtx", action="store_true")
     options = arguments.parse_args()
     if options.try_rtx:
@@ -133,30 +124,16 @@ def main() -> int:
         file = Path(folder) / PLAN
         export.build("unet", "paper", "fp16").save(file)
         plan = Plan.open(file)
-        built, target = build_seconds(plan, options.runs)
+        runs = 1 if options.quick else 5
+        built, target = build_times(plan, runs)
         deploy.fill_cache(plan, None if gpu.gpus() else CAPABILITY)
-        loaded = load_marks(file, options.runs)
-    print(f"paper-size U-Net-256 and its fusion, fp16, for {target}, {os.cpu_count()} cores")
-    for stage, seconds in built.items():
-        print(f"  build {stage:<34}{seconds:6.2f} s   (median of {options.runs})")
-    for what, seconds in loaded.items():
-        print(f"  load: {what:<34}{seconds:6.2f} s")
-    total = sum(loaded.values())
-    print(f"build of the U-Net {built['unet']:.2f} s, bar {BUILD_BAR} s; cold load {total:.2f} s, bar {LOAD_BAR} s")
-    if options.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        figures = {
-            "what": "U-Net-256 at paper size, fp16",
-            "target": target,
-            "machine": {"system": platform.platform(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-            "commit": commit,
-            "runs": options.runs,
-            "build_s": built,
-            "load_s": loaded,
-            "load_total_s": total,
-        }
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    return 0 if built["unet"] <= BUILD_BAR and total <= LOAD_BAR else 1
+        loaded = load_marks(file, runs)
+    rows = [measure.row(f"build: {stage}", target, timing) for stage, timing in built.items()]
+    rows += [measure.row(f"load: {what}", target, Timing.of([1e3 * seconds])) for what, seconds in loaded.items()]
+    total, unet = sum(loaded.values()), built["unet"].median / 1e3
+    line = f"build of the U-Net {unet:.2f} s, bar {BUILD_BAR} s; cold load {total:.2f} s, bar {LOAD_BAR} s"
+    print(line)
+    return measure.finish("tensorrt", rows, [line] if unet > BUILD_BAR or total > LOAD_BAR else [], options)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Face models against the original: our Landmarker beside MediaPipe's Face Landmarker, over a folder of portraits.
 
     python bench/parity.py dump PORTRAITS FILE.npz     where mediapipe is installed (fetfast need not be)
-    python bench/parity.py compare PORTRAITS FILE.npz  where fetfast is
+    python bench/parity.py compare PORTRAITS FILE.npz [OUT.json]  where fetfast is
 
-`make parity` does both. Bars: landmarks within 1.0 % of the interocular distance, blendshapes within 0.03, in the mean.
+`make parity` does both, and writes bench/results/parity.json. Bars: landmarks within 1.0 % of the interocular distance,
+blendshapes within 0.03, in the mean.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -41,8 +43,9 @@ def dump(portraits: Path, out: Path, task: Path) -> None:
     np.savez(out, version=mp.__version__, **found)
 
 
-def compare(portraits: Path, file: Path) -> bool:
+def compare(portraits: Path, file: Path, out: Path | None) -> bool:
     from fetfast.face import Landmarker
+    from fetfast.machine import machine
 
     landmarker = Landmarker()
     with np.load(file, allow_pickle=False) as theirs:
@@ -54,7 +57,7 @@ def compare(portraits: Path, file: Path) -> bool:
             off = np.linalg.norm(face.landmarks[:, :2] - wanted[:, :2], axis=1).mean() / interocular * 100
             rows.append((name, off, np.abs(face.blendshapes - theirs[f"{name}/blendshapes"]).mean()))
         version = theirs["version"]
-    good = True
+    good, about = True, []
     for title, column, bar, unit in (
         ("landmarks, % of the interocular distance", 1, LANDMARK_BAR, "%"),
         ("blendshapes, mean absolute", 2, BLENDSHAPE_BAR, ""),
@@ -65,13 +68,19 @@ def compare(portraits: Path, file: Path) -> bool:
             f"{title}: mean {values.mean():.3f}{unit}  p95 {np.percentile(values, 95):.3f}  (bar {bar}); worst {worst}"
         )
         good &= bool(values.mean() <= bar)
+        about.append(
+            {"case": title, "way": "ours", "mean": float(values.mean()), "p95": float(np.percentile(values, 95))}
+        )
     print(f"{len(rows)} portraits, mediapipe {version}: {'within the bars' if good else 'A BAR IS MISSED'}")
+    if out:
+        figures = {"suite": "parity", "machine": machine(), "portraits": len(rows), "mediapipe": str(version)}
+        out.write_text(json.dumps(figures | {"rows": about}, indent=1) + "\n")
     return good
 
 
 if __name__ == "__main__":
-    what, portraits, file, *task = sys.argv[1:]
+    what, portraits, file, *more = sys.argv[1:]
     if what == "dump":
-        dump(Path(portraits), Path(file), Path(task[0]))
-    elif not compare(Path(portraits), Path(file)):
+        dump(Path(portraits), Path(file), Path(more[0]))
+    elif not compare(Path(portraits), Path(file), Path(more[0]) if more else None):
         sys.exit(1)
