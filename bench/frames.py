@@ -6,9 +6,9 @@ The face is scikit-image's astronaut, as in `fetfast bench`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -50,31 +50,42 @@ def at(plan: Plan, precision: str) -> Plan:
     return replace(plan, precision=precision, weights=weights, path=None)
 
 
+class Way(NamedTuple):
+    """A plan's file on a backend; plain PyTorch may have its weights in another precision than the file's."""
+
+    path: str
+    precision: str
+    backend: str
+
+    def engine(self) -> Engine:
+        plan = Plan.open(self.path)
+        return Engine(plan if plan.precision == self.precision else at(plan, self.precision), self.backend)
+
+
 @dataclass(frozen=True)
-class Ways:
-    """The engines of one family's plans that ship; those that cannot run here say why."""
+class Family:
+    """A family that ships, and the ways to run its plans; those that cannot run here say why."""
 
     name: str  # family and size
-    plan: Plan  # in floating point
-    engines: dict[str, Engine]  # way -> engine: BASE first
-    skipped: dict[str, str] = field(default_factory=dict)  # way -> reason
+    ways: dict[str, Way]  # name -> way: BASE first
+    skipped: dict[str, str]  # name -> reason
 
 
-def shipped() -> list[Ways]:
+def shipped() -> list[Family]:
     """Each family that ships: plain PyTorch in f32 and, where the plan is of halves, in bf16; and on every other
     backend each of its plans."""
     plans = [Plan.open(path) for path in sorted(SHIPPED.glob("*.plan"))]
     found = []
     for plan in (plan for plan in plans if plan.precision in DTYPES):
-        engines, skipped = {BASE: Engine(at(plan, "fp32"), "eager")}, {}
+        ways, skipped = {BASE: Way(str(plan.path), "fp32", "eager")}, {}
         if plan.precision != "fp32":
-            engines[EAGER] = Engine(at(plan, "bf16"), "eager")
+            ways[EAGER] = Way(str(plan.path), "bf16", "eager")
         for one in (one for one in plans if one.spec == plan.spec):
             for backend, reason in backends.examine(one).items():
-                way = f"{backend} {one.precision}"
+                name = f"{backend} {one.precision}"
                 if backend != "eager" and reason:
-                    skipped[way] = reason
+                    skipped[name] = reason
                 elif backend != "eager":
-                    engines[way] = Engine(one, backend)
-        found.append(Ways(f"{plan.spec.family} {plan.spec.size}", plan, engines, skipped))
+                    ways[name] = Way(str(one.path), one.precision, backend)
+        found.append(Family(f"{plan.spec.family} {plan.spec.size}", ways, skipped))
     return found

@@ -14,9 +14,10 @@ from fetfast.plan import Plan
 
 
 @pytest.fixture(scope="module")
-def flow() -> frames.Ways:
-    plan = Plan.open("flow_fp32")
-    return frames.Ways("flow small", plan, {frames.BASE: Engine(plan, "eager"), "openvino fp32": Engine(plan)})
+def flow() -> dict[str, Engine]:
+    family = next(family for family in frames.shipped() if family.name == "flow small")
+    assert list(family.ways)[:1] == [frames.BASE] and "openvino fp32" in family.ways
+    return {name: way.engine() for name, way in family.ways.items()}
 
 
 @pytest.mark.parametrize("plan", ["flow_fp32", "unet_fp16"])
@@ -46,18 +47,18 @@ def test_parts_are_built_anew_each_time(monkeypatch):
 
 
 def test_rows(flow):
-    rows, wrong = bench_engine.measured(flow, rounds=1)
+    rows, wrong = bench_engine.measured("flow small", flow, rounds=1)
     assert not wrong
     steps = {row["way"]: row for row in rows if row["case"] == "flow small, stream step"}
-    assert set(steps) == set(flow.engines) and steps[frames.BASE]["ratio"] == 1
+    assert set(steps) == set(flow) and steps[frames.BASE]["ratio"] == 1
     assert steps["openvino fp32"]["error"] <= bench_engine.ROUNDING
     assert {row["way"] for row in rows if row["case"] == "flow small, paste"} == {bench_engine.ALL}
 
 
 def test_a_wrong_backend_is_not_timed(flow, monkeypatch):
     still = lambda name, inputs: {"fused_points": inputs["target_points"]}  # noqa: E731
-    monkeypatch.setattr(flow.engines["openvino fp32"], "run_stage", still)
-    rows, wrong = bench_engine.measured(flow, rounds=1)
+    monkeypatch.setattr(flow["openvino fp32"], "run_stage", still)
+    rows, wrong = bench_engine.measured("flow small", flow, rounds=1)
     assert rows == [] and len(wrong) == 1 and "openvino fp32" in wrong[0]
 
 
