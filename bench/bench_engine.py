@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache, partial
-from pathlib import Path
 
 import measure
 import numpy as np
 import pytest
 import torch
-from frames import BASE, EAGER, Call, drivers, shipped, target
+from frames import BASE, EAGER, SOURCE, Call, drivers, shipped, target
 from measure import Row
 
 from fetfast import assets, image
@@ -34,7 +33,6 @@ from fetfast.ops.paste import paste
 from fetfast.plan import Plan
 from fetfast.spec import REGIONS
 
-SOURCE = Path(__file__).parents[1] / "demo" / "surprise.png"  # a render: an expression far from the target's own
 STEP, NETWORK, ALL = "stream step", "network: ", "all"
 ROUNDING = 0.1  # levels: f32 in another order turns the rounding of one pixel in ten at most
 INT8 = 2.0  # levels: more than that is seen

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -20,6 +21,7 @@ from fetfast.engine import Engine
 from fetfast.image import Frame
 from fetfast.plan import SHIPPED, Plan
 
+SOURCE = Path(__file__).parents[1] / "demo" / "surprise.png"  # a render: an expression far from the target's own
 BASE, EAGER = "eager fp32", "eager bf16"
 CLOSE_UP = np.s_[:256, 100:356]  # of the astronaut: her face is a third of its width
 DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
