@@ -52,7 +52,7 @@ def interleaved(
     ways: Mapping[str, Callable[[], object]],
     rounds: int = 30,
     warm_up: int = 3,
-    seconds: float | None = None,  # no new round after so many, once three are taken
+    seconds: float | None = None,  # no new round after so many, once one is warmed up and three are taken
     *,
     settle: int = 0,
     queued: bool = False,
@@ -69,16 +69,16 @@ def interleaved(
     names = list(ways)
     times: dict[str, list[float]] = {name: [] for name in ways}
     end = time.perf_counter() + (np.inf if seconds is None else seconds)
-    for i in range(warm_up + rounds):
-        if i >= warm_up + 3 and time.perf_counter() > end:
-            break
-        first = i % len(names)
-        for name in names[first:] + names[:first]:
-            for _ in range(settle):
-                ways[name]()
-            taken = clock(ways[name])
-            if i >= warm_up:
-                times[name].append(taken)
+    for few, many in ((1, warm_up), (3, rounds)):
+        times = {name: [] for name in names}  # the warm-up's are forgotten
+        for i in range(many):
+            if i >= few and time.perf_counter() > end:
+                break
+            first = i % len(names)
+            for name in names[first:] + names[:first]:
+                for _ in range(settle):
+                    ways[name]()
+                times[name].append(clock(ways[name]))
     return {name: Timing.of(taken) for name, taken in times.items()}
 
 

@@ -14,7 +14,7 @@ def test_ways_take_turns_in_an_order_that_rotates():
     called = []
     ways = {name: lambda name=name: called.append(name) for name in "abc"}
     timings = measure.interleaved(ways, rounds=3, warm_up=1)
-    assert "".join(called) == "abc" + "bca" + "cab" + "abc"
+    assert "".join(called) == "abc" + "abc" + "bca" + "cab"
     assert all(len(timings[name].rounds) == 3 for name in "abc")
 
 
@@ -33,6 +33,9 @@ def test_a_call_is_timed_in_milliseconds():
 def test_no_new_round_when_the_time_is_over():
     timings = measure.interleaved({"sleep": lambda: time.sleep(0.01)}, rounds=1000, warm_up=0, seconds=0.02)
     assert 3 <= len(timings["sleep"].rounds) < 10
+    slow = []
+    timings = measure.interleaved({"slow": lambda: slow.append(time.sleep(0.01))}, seconds=0)
+    assert len(timings["slow"].rounds) == 3 and len(slow) == 4, "one to warm up, three to time"
 
 
 def test_a_ratio_is_taken_within_the_round():
