@@ -6,7 +6,7 @@ DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test soak lint parity sheet bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
+.PHONY: help demo test soak lint parity sheet bench bench-check bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,10 +36,16 @@ parity: $(VENV)  ## our face models against MediaPipe's, in an environment of it
 	.venv-parity/bin/python -m pip install --quiet 'mediapipe>=1.2,<1.3' pillow
 	.venv-parity/bin/python bench/parity.py dump $(DATA)/portraits out/parity.npz \
 		"$$($(RUN) -c 'from fetfast import assets; print(assets.path("face_landmarker.task"))')"
-	$(RUN) bench/parity.py compare $(DATA)/portraits out/parity.npz
+	$(RUN) bench/parity.py compare $(DATA)/portraits out/parity.npz bench/results/parity.json
 
 sheet: $(VENV)   ## 12 held-out portraits under 6 expressions, 512 x 512: out/sheet.jpg
 	$(RUN) -m fetfast.evaluate.sheet
+
+bench: $(VENV)    ## every figure of the record, on a quiet machine: bench/results/, the tables and plots made of it
+	$(RUN) bench/record.py; failed=$$?; $(RUN) bench/report.py && exit $$failed
+
+bench-check: $(VENV)  ## what got slower, by ratio to eager, against the committed results of this class of machine
+	$(RUN) bench/check.py
 
 bench-frame: $(VENV)  ## crop, warp and paste against the same steps in OpenCV
 	$(RUN) bench/bench_frame_ops.py

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-SALT: Any = {"svg.hashsalt": "fetfast", "svg.fonttype": "path"}  # the same figures give the same file
-
 
 def draw(figures: dict[str, Any], file: Path) -> None:
     """Writes `file`, .svg or .png. Needs matplotlib."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(SALT):
-        canvas = Figure(figsize=(11, 4.2), layout="constrained")
-        stages, roof = canvas.subplots(1, 2)
+    with canvas((11, 4.2), file) as figure:
+        stages, roof = figure.subplots(1, 2)
         colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(row["case"] for row in figures["rows"]))}
         _stack(stages, figures, colors)
         _roofline(roof, figures, colors)
         device = figures["machine"]["device"]
-        canvas.suptitle(f"{figures['plan']} on {figures['backend']}, {device}, {figures['machine']['threads']} threads")
-        canvas.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+        figure.suptitle(f"{figures['plan']} on {figures['backend']}, {device}, {figures['machine']['threads']} threads")
+
+
+@contextmanager
+def canvas(inches: tuple[float, float], file: Path) -> Iterator[Any]:
+    """A figure that is written to `file` at the end; the same figure gives the same file."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    salt: Any = {"svg.hashsalt": "fetfast"}
+    with rc_context(salt):
+        figure = Figure(figsize=inches, layout="constrained")
+        yield figure
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def _stack(axes: Any, figures: dict[str, Any], colors: dict[str, str]) -> None:

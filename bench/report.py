@@ -1,0 +1,315 @@
+"""bench/results/*.json as tables in README.md and docs/, and as plots in docs/images/.
+
+    python bench/report.py            rewrites the tables, draws the plots
+    python bench/report.py --check    1 where a committed table differs from its JSON
+
+A page says where a table goes, and everything between the two marks is written anew:
+
+    <!-- bench: network -->
+    <!-- end -->
+
+The tables are `TABLES` below. Each says device, commit, versions and date of the run that its figures are from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plots
+from measure import ROOT, Row
+
+from fetfast.plan import Plan
+
+PAGES = ("README.md", "docs/performance.md", "docs/tensorrt.md")
+BLOCK = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
+SHOWN = {
+    "python": "Python",
+    "numpy": "NumPy",
+    "torch": "PyTorch",
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+}
+DEFAULT = Plan.best().stem  # comes first
+NOTHING = "No figures yet: `make bench` makes them.\n"
+
+File = dict[str, Any]  # a results file; "name" is the file's
+Results = dict[str, list[File]]  # suite -> its files
+
+
+def load(folder: Path) -> Results:
+    """Raises ValueError where a file is not of the common form."""
+    found: Results = {}
+    for path in sorted(folder.glob("*.json")):
+        file = json.loads(path.read_text())
+        if not {"suite", "machine"} <= set(file):
+            raise ValueError(f"{path} says no suite or no machine; make it again: python bench/record.py")
+        found.setdefault(file["suite"], []).append(file | {"name": path.stem})
+    for files in found.values():
+        files.sort(key=lambda file: file.get("plan") != DEFAULT)
+    return found
+
+
+# ---- Parts of tables
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
+
+
+def source(file: File) -> str:
+    """Where figures come from."""
+    machine = file["machine"]
+    versions = [f"{title} {machine['versions'][key]}" for key, title in SHOWN.items() if key in machine["versions"]]
+    about = [f"{machine['device']}, {machine['threads']} threads", f"commit {machine['commit']}", *versions]
+    return f"*{'; '.join([*about, machine['time'].split()[0]])}.*\n"
+
+
+def sources(files: list[File]) -> str:
+    return "".join(f"{line}" for line in dict.fromkeys(source(file) for file in files))
+
+
+def time(ms: float) -> str:
+    if ms >= 1000:
+        return f"{ms / 1000:.2f} s"
+    return (
+        f"{ms:.0f} ms"
+        if ms >= 100
+        else f"{ms:.1f} ms"
+        if ms >= 10
+        else f"{ms:.2f} ms"
+        if ms >= 0.1
+        else f"{1e3 * ms:.0f} µs"
+    )
+
+
+def cell(row: Row | None) -> str:
+    """Median time and memory of a row, and in brackets how many times better than eager they are."""
+    if row is None or "skipped" in row or "wrong" in row:
+        return "wrong" if row and "wrong" in row else "—"
+    parts = [time(row["median_ms"])] if "median_ms" in row else []
+    parts += [f"{row[key]:.0f} MB" for key in ("peak_mb", "device_mb") if row.get(key) is not None]
+    versus = f" ({row['ratio']:.2f} ×)" if row.get("ratio", 1.0) != 1.0 else ""
+    return ", ".join(parts) + versus
+
+
+def crossed(file: File) -> str:
+    """Cases against ways, whichever are fewer along the top; what could not run here stands below."""
+    rows = {(row["case"], row["way"]): row for row in file["rows"]}
+    shown = [key for key, row in rows.items() if "skipped" not in row]
+    cases, ways = (list(dict.fromkeys(key[i] for key in shown)) for i in (0, 1))
+    if len(ways) <= len(cases):
+        text = markdown(["", *ways], [[case, *(cell(rows.get((case, way))) for way in ways)] for case in cases])
+    else:
+        text = markdown(["", *cases], [[way, *(cell(rows.get((case, way))) for case in cases)] for way in ways])
+    absent: dict[str, list[str]] = {}
+    for row in file["rows"]:
+        if "skipped" in row and row["way"] not in absent.setdefault(row["skipped"], []):
+            absent[row["skipped"]].append(row["way"])
+    lines = "".join(f"- not measured, {', '.join(which)}: {why}\n" for why, which in absent.items())
+    return text + (f"\n{lines}" if lines else "")
+
+
+def plot(file: File) -> str:
+    return f"\n![{file['name']}](images/{file['name']}.svg)\n" if plots.drawable(file) else ""
+
+
+# ---- Tables
+
+
+def suite(name: str) -> Callable[[Results], str]:
+    """The table of a suite in the common form, a block for each machine that has run it."""
+
+    def table(results: Results) -> str:
+        blocks = []
+        for file in results.get(name, []):
+            blocks.append(f"{crossed(file)}\n{source(file)}{plot(file)}")
+        return "\n".join(blocks) or NOTHING
+
+    return table
+
+
+def stream(results: Results) -> str:
+    """Where one step goes, for each plan."""
+    blocks = []
+    for file in results.get("stream", []):
+        rows = [
+            [
+                row["case"],
+                time(row["median_ms"]),
+                f"{row['share']:.0%}",
+                time(row["floor_ms"]) if row.get("floor_ms", 0) >= 0.005 else "—",
+                f"{row['ratio']:.1f} ×" if "ratio" in row else "—",
+            ]
+            for row in file["rows"]
+            if row["way"] == file["backend"]
+        ]
+        ceilings = ", ".join(
+            f"{name} {rate:.0f} {'GB/s' if name.endswith('copy') else 'Gop/s'}"
+            for name, rate in file["ceilings"].items()
+        )
+        text = markdown(["stage", "median", "share", "floor", "faster than eager"], rows)
+        head = f"`{file['plan']}` on {file['backend']}" + (f"; ceilings in the run: {ceilings}\n" if ceilings else "\n")
+        blocks.append(f"{head}\n{text}\n{source(file)}{plot(file)}")
+    return "\n".join(blocks) or NOTHING
+
+
+def quality(results: Results) -> str:
+    """Of each plan, what `fetfast evaluate` says."""
+    rows = []
+    for file in results.get("evaluate", []):
+        expression, identity = (file["measures"].get(name, {}) for name in ("expression", "identity"))
+        driven = f"{file['targets']} portraits × {file['drivers']} frames"
+        rows.append([f"`{file['plan']}`", driven, *(
+            "—" if value is None else f"{value:.3f}"
+            for value in (expression.get("gap_closed"), expression.get("corr_within"), identity.get("to_target"))
+        )])  # fmt: skip
+    head = ["plan", "driven", "gap closed", "corr within", "dlib distance to the target"]
+    return f"{markdown(head, rows)}\n{sources(results['evaluate'])}" if rows else NOTHING
+
+
+def engines(results: Results) -> str:
+    """TensorRT: building and loading."""
+    blocks = []
+    for file in results.get("tensorrt", []):
+        taken = {
+            kind: {r["case"]: r["median_ms"] for r in file["rows"] if r["case"].startswith(kind)}
+            for kind in ("build", "load")
+        }
+        rows = [
+            ["build its engine", time(taken["build"]["build: unet"]), "5 s"],
+            [
+                "load plan and cached engines in a new process, up to deserialisation",
+                time(sum(taken["load"].values())),
+                "1 s",
+            ],
+        ]
+        head = [f"paper-size U-Net-256, fp16; {file['rows'][0]['way']}", "measured", "bar"]
+        blocks.append(f"{markdown(head, rows)}\n{source(file)}")
+    return "\n".join(blocks) or NOTHING
+
+
+def summary(results: Results) -> str:
+    """README's: one line for each figure that matters, and the command that measures it again."""
+    lines: list[list[str]] = []
+    used: list[File] = []
+
+    def say(file: File, what: str, measured: str, command: str) -> None:
+        used.append(file)
+        lines.append([what, measured, f"`{command}`"])
+
+    def row(file: File, case: str, way: str) -> Row:
+        return next((r for r in file["rows"] if (r["case"], r["way"]) == (case, way)), {})
+
+    for file in results.get("stream", []):
+        step = file["rows"][-1]
+        rate = f"{step['median_ms']:.1f} ms, {1e3 / step['median_ms']:.0f} frames/s"
+        what = f"one `stream` step, 640×480 driver, 768² target, `{file['plan']}` on {file['backend']}"
+        say(file, what, rate, f"fetfast bench --plan {file['plan']}")
+    for file in results.get("network", []):
+        best = [
+            r for r in file["rows"] if r["case"] == "default plan" and r["way"].startswith("openvino") and "ratio" in r
+        ]
+        for r in best:
+            say(
+                file,
+                f"its network, {r['way']}, against eager PyTorch fp32",
+                f"{r['ratio']:.2f} × faster",
+                "python bench/bench_network.py",
+            )
+    for file in results.get("loop", []):
+        fast, camera = file["fast"], file["camera"]
+        command = f"fetfast bench loop --plan {file['plan']}"
+        say(
+            file,
+            f"a clip onto a 768² portrait, decoded and encoded, `{file['plan']}`",
+            f"{fast['fps']:.0f} frames/s",
+            command,
+        )
+        slow = f"{camera['latency_ms']['p95']:.0f} ms; {file['dropped_share']:.1%}"
+        say(file, f"camera pace, 25 frames/s, `{file['plan']}`: capture to show, p95; dropped", slow, command)
+    for file in results.get("start", []):
+        for what, case, way in (
+            ("`fetfast transfer` from the shell, warm caches", "fetfast transfer", "warm"),
+            ("`import fetfast`", "import", "fetfast"),
+        ):
+            if found := row(file, case, way):
+                say(file, what, cell({k: v for k, v in found.items() if k != "ratio"}), "python bench/bench_start.py")
+    for file in results.get("frame_ops", []):
+        ratios = [r["ratio"] for r in file["rows"] if r["way"] == "ours" and r["case"].endswith("2 threads")]
+        say(
+            file,
+            "crop, warp and paste against OpenCV, two threads",
+            f"{min(ratios):.1f}–{max(ratios):.1f} × faster",
+            "make bench-frame",
+        )
+    for file in results.get("evaluate", []):
+        what = f"`{file['plan']}`, {file['targets']} portraits driven by a clip: gap closed"
+        say(
+            file,
+            what,
+            f"{file['measures']['expression']['gap_closed']:.2f}",
+            f"fetfast evaluate {file['plan']} --every {every(file)}",
+        )
+    for file in results.get("parity", []):
+        points, scores = file["rows"]
+        say(
+            file,
+            "landmarks against MediaPipe, share of the interocular distance",
+            f"{points['mean']:.2f} %",
+            "make parity",
+        )
+        say(file, "blendshapes against MediaPipe, mean absolute", f"{scores['mean']:.3f}", "make parity")
+    return f"{markdown(['what', 'measured', 'command'], lines)}\n{sources(used)}" if lines else NOTHING
+
+
+def every(file: File) -> int:
+    found = re.search(r"every (\d+)th", file["driver"])
+    return int(found[1]) if found else 1
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "summary": summary, "stream": stream, "quality": quality, "tensorrt": engines,
+    **{name: suite(name) for name in ("ops", "network", "engine", "start", "scaling", "memory", "frame_ops")},
+}  # fmt: skip
+
+
+# ---- Pages
+
+
+def written(page: str, results: Results) -> str:
+    """The page with its tables. Raises KeyError for a table that there is not."""
+    return BLOCK.sub(lambda m: f"{m[1]}{TABLES[m[2]](results)}{m[3]}", page)
+
+
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    results = load(root / "bench" / "results")
+    stale = []
+    for name in PAGES:
+        page = (root / name).read_text()
+        new = written(page, results)
+        if new != page:
+            stale += difflib.unified_diff(
+                page.splitlines(), new.splitlines(), name, f"{name} from the JSON", lineterm=""
+            )
+            if "--check" not in arguments:
+                (root / name).write_text(new)
+    if "--check" in arguments:
+        print(
+            "\n".join([*stale, "", "python bench/report.py writes these tables"])
+            if stale
+            else "every table is its JSON's"
+        )
+        return int(bool(stale))
+    drawn = plots.draw(results, root / "docs" / "images")
+    print(f"{len(stale)} lines of tables differ from before; {len(drawn)} plots: {', '.join(p.name for p in drawn)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
