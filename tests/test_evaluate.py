@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ import pytest
 
 from fetfast.errors import BadInput, MissingAsset, Unavailable
 from fetfast.evaluate import data as pictures
-from fetfast.evaluate import evaluate, expression, identity, table
+from fetfast.evaluate import evaluate, expression, identity, reenact, table
 
 rng = np.random.default_rng(0)
 T, D, E = 3, 5, 52
@@ -77,6 +78,26 @@ def test_identity_distances():
     assert figures == {"to_target": 0.5, "to_driver": 0.5, "nearer_to_target": 0.5}
     outputs[0] = np.nan
     assert identity.score(targets, drivers, outputs) == {"to_target": 0.75, "to_driver": 0.25, "nearer_to_target": 0}
+    outputs[:] = np.nan
+    figures = identity.score(targets, drivers, outputs)
+    assert figures == {"to_target": None, "to_driver": None, "nearer_to_target": 0}
+    assert identity.describe(figures) == "no result shows a face"
+
+
+def test_each_target_may_have_its_own_drivers(faces):
+    targets, drivers = faces
+    own = np.stack([drivers, drivers[::-1], drivers + 0.1])
+    outputs = (targets[:, None] + own) / 2
+    figures = expression.score(targets, own, outputs)
+    assert figures["gap_closed"] == pytest.approx(0.5) and figures["corr_within"] == pytest.approx(1)
+    swapped = expression.score(targets, own, outputs[[1, 0, 2]])
+    assert swapped["corr_within"] == pytest.approx(-1 / 3)  # two against, one with
+    one = expression.score(targets, own[:, :1], outputs[:, :1])
+    assert one["corr_within"] is None  # they differ from target to target, not within one
+    apart = np.zeros((T, D, 128))
+    apart[1] = 1
+    away = identity.score(np.zeros((T, 128)), apart, np.zeros((T, D, 128)))
+    assert away["to_driver"] == pytest.approx(np.sqrt(128) / 3) and away["nearer_to_target"] == pytest.approx(1 / 3)
 
 
 def test_the_identity_judge_knows_people_apart(data):
@@ -161,12 +182,40 @@ def two(tmp_path, data):
 @pytest.mark.parametrize("gives, gap, lost", [("target", 0, 0), ("driver", 1, 0), ("grey", 0, 4)])
 def test_a_run_end_to_end(two, data, monkeypatch, gives, gap, lost):
     monkeypatch.setattr(identity, "why_not", lambda: "not today")
+    monkeypatch.setattr(reenact, "reenact", lambda engine, faces: {"frames": len(faces)})
+    monkeypatch.setattr(reenact, "describe", lambda figures: f"{figures['frames']} frames")
     figures = evaluate(Copier(gives), two, data / "clips" / "single_face.mp4", every=40)
     assert figures["targets"] == 2 and figures["drivers"] == 2 and figures["results_without_face"] == lost
     assert figures["without_face"] == ["wall.png"]
     assert figures["measures"]["expression"]["gap_closed"] == pytest.approx(gap, abs=1e-6)
-    text = table(json.loads(json.dumps(figures)))
+    others = figures["others"]
+    assert others["drivers"] == 1 and others["results_without_face"] == lost / 2
+    assert others["measures"]["expression"]["gap_closed"] == pytest.approx(gap, abs=1e-6)
+    assert figures["measures"]["reenactment"] == {"frames": 2}
+    text = table(json.loads(json.dumps(figures, allow_nan=False)))
+    assert text.count("gap closed") == 2 and "each target driven by 1 of the others" in text
     assert "gap closed" in text and "identity    left out: not today" in text and "wall.png" in text
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("gives", ["target", "grey"])
+def test_one_driving_frame_and_one_target(two, data, gives):
+    (two / "005.jpg").unlink()
+    figures = evaluate(Copier(gives), two, data / "clips" / "single_face.mp4", every=100)
+    assert figures["drivers"] == figures["targets"] == 1 and "others" not in figures
+    assert "reenactment" not in figures["measures"] and figures["measures"]["expression"]["corr_within"] is None
+    assert "NaN" not in json.dumps(figures) and "nan" not in table(figures)
+
+
+@pytest.mark.parametrize(("about", "left"), [
+    ({}, ["a.jpg", "b.jpg", "c.jpg"]),
+    ({"data": {"portraits": ["a.jpg", "b.jpg"], "held_out": [1]}}, ["b.jpg", "c.jpg"]),
+    ({"data": {"identities": 7, "held_out": [1, 5]}}, ["a.jpg", "b.jpg", "c.jpg"]),
+    ({"data": {"videos": ["a.mp4"], "held_out": []}}, ["a.jpg", "b.jpg", "c.jpg"]),
+])  # fmt: skip
+def test_portraits_a_plan_was_trained_on_are_left_out(about, left):
+    photos = [Path("folder", name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    assert [p.name for p in pictures.unseen(SimpleNamespace(provenance=about), photos)] == left
 
 
 def test_no_face_at_all(tmp_path, data):

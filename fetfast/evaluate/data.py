@@ -29,8 +29,8 @@ def unseen(plan: Plan, photos: list[Path]) -> list[Path]:
     """Those photographs that the plan was not trained on, as its header tells by their names; all, where it was trained
     on none."""
     about = plan.provenance.get("data", {})
-    held_out = {about["portraits"][i] for i in about.get("held_out", ())}
-    trained = set(about.get("portraits", ())) - held_out
+    portraits = about.get("portraits", ())
+    trained = {name for i, name in enumerate(portraits) if i not in about["held_out"]}
     return [photo for photo in photos if photo.name not in trained]
 
 

@@ -32,10 +32,11 @@ def reader() -> Callable[[Frame, Face], np.ndarray]:
 
 
 def score(targets: np.ndarray, drivers: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    """From blendshapes f32 [T, 52], [D, 52] and [T, D, 52]. A driver that does not vary (one picture) has no figure
-    for the correlation, and all blendshapes count in the gap."""
+    """From blendshapes f32 [T, 52], [D, 52] or [T, D, 52], and [T, D, 52]. A driver that does not vary (one picture)
+    has no figure for the correlation, and all blendshapes count in the gap."""
     outputs = np.where(np.isnan(outputs), targets[:, None], outputs)
-    varies = drivers.std(axis=0) > VARIES
+    drivers = np.broadcast_to(drivers, outputs.shape)
+    varies = drivers.std(axis=1).mean(axis=0) > VARIES
     counted = varies if varies.any() else np.ones_like(varies)
     left = np.abs(outputs - drivers).sum(axis=(0, 1))
     gap = np.abs(targets[:, None] - drivers).sum(axis=(0, 1))
@@ -49,10 +50,10 @@ def score(targets: np.ndarray, drivers: np.ndarray, outputs: np.ndarray) -> dict
 
 
 def correlation(outputs: np.ndarray, drivers: np.ndarray) -> np.ndarray:
-    """[T, 52]: of outputs [T, D, 52] and drivers [D, 52], over D; 0 where either is constant."""
+    """[T, 52]: of outputs and drivers [T, D, 52], over D; 0 where either is constant."""
     x = outputs - outputs.mean(axis=1, keepdims=True)
-    y = drivers - drivers.mean(axis=0)
-    size = np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=0))
+    y = drivers - drivers.mean(axis=1, keepdims=True)
+    size = np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
     return (x * y).sum(axis=1) / np.maximum(size, 1e-9)
 
 

@@ -39,18 +39,22 @@ def reader() -> Callable[[Frame, Face], np.ndarray]:
 
 
 def score(targets: np.ndarray, drivers: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    """From f64 [T, 128], [D, 128] and [T, D, 128]: mean distances, and the share of results that lie nearer to their
-    target than to their driver. Results without a face are left out, and lower the share."""
+    """From f64 [T, 128], [D, 128] or [T, D, 128], and [T, D, 128]: mean distances, and the share of results that lie
+    nearer to their target than to their driver. Results without a face are left out of the distances (None: there are
+    no others), and lower the share."""
     to_target = np.linalg.norm(outputs - targets[:, None], axis=2)
     to_driver = np.linalg.norm(outputs - drivers, axis=2)
+    found = np.isfinite(to_target)
     return {
-        "to_target": float(np.nanmean(to_target)),
-        "to_driver": float(np.nanmean(to_driver)),
+        "to_target": float(to_target[found].mean()) if found.any() else None,
+        "to_driver": float(to_driver[found].mean()) if found.any() else None,
         "nearer_to_target": float((to_target < to_driver).mean()),
     }
 
 
 def describe(figures: dict[str, Any]) -> str:
+    if figures["to_target"] is None:
+        return "no result shows a face"
     return (
         f"distance to the target {figures['to_target']:.3f}, to the driver {figures['to_driver']:.3f};"
         f" nearer to the target in {figures['nearer_to_target']:.1%}"
