@@ -22,7 +22,7 @@ from measure import RESULTS
 from fetfast.machine import machine
 
 LEAST, SPREADS = 0.15, 3
-NAMES = ("ops", "network", "engine", "start", "scaling", "memory", "stream")  # those that compare with eager
+NAMES = ("ops", "network", "engine", "start", "memory", "stream")  # those that compare with eager
 
 File = dict[str, Any]
 

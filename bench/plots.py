@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from fetfast.bench import plot as stream
 
 File = dict[str, Any]  # a results file; "name" is the file's
-SWEPT = re.compile(r"^(.*?),? ?(batch|resolution|faces|threads) (\d+)$")  # of a case: what, along which axis, how much
 
 
 def draw(results: dict[str, list[File]], folder: Path) -> list[Path]:
@@ -49,18 +47,16 @@ def network(file: File, out: Path) -> None:
 
 
 def scaling(file: File, out: Path) -> None:
-    """Time against batch, resolution, faces and threads: a line for each way of each case."""
-    lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    """Time against each axis: a line for each case."""
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in file["rows"]:
-        if "median_ms" in row and (found := SWEPT.match(row["case"])):
-            what, axis, amount = found.groups()
-            label = ", ".join(part for part in (what, row["way"]) if part)
-            lines.setdefault(axis, {}).setdefault(label, []).append((int(amount), row["median_ms"]))
-    with stream.canvas((4 * len(lines), 4), out) as figure:
-        for axes, (axis, ways) in zip(figure.subplots(1, len(lines), squeeze=False)[0], lines.items(), strict=True):
-            for label, points in ways.items():
+        axis, _, what = row["case"].partition(": ")
+        panels.setdefault(axis, {}).setdefault(what, []).append((row["size"], row["median_ms"]))
+    with stream.canvas((4 * len(panels), 4), out) as figure:
+        for axes, (axis, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for what, points in lines.items():
                 x, y = zip(*sorted(points), strict=True)
-                axes.plot(x, y, "o-", label=label)
+                axes.plot(x, y, "o-", label=what)
             axes.set_xscale("log", base=2)
             axes.set(yscale="log", xlabel=axis, ylabel="ms")
             axes.legend(fontsize="x-small")

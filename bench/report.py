@@ -21,10 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import headlines
 import plots
 from measure import ROOT, Row
-
-from fetfast.plan import Plan
 
 PAGES = ("README.md", "docs/performance.md", "docs/tensorrt.md")
 BLOCK = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
@@ -35,7 +34,6 @@ SHOWN = {
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
 }
-DEFAULT = Plan.best().stem  # comes first
 NOTHING = "No figures yet: `make bench` makes them.\n"
 
 File = dict[str, Any]  # a results file; "name" is the file's
@@ -51,7 +49,7 @@ def load(folder: Path) -> Results:
             raise ValueError(f"{path} says no suite or no machine; make it again: python bench/record.py")
         found.setdefault(file["suite"], []).append(file | {"name": path.stem})
     for files in found.values():
-        files.sort(key=lambda file: file.get("plan") != DEFAULT)
+        files.sort(key=lambda file: file.get("plan") != headlines.DEFAULT)  # which comes first
     return found
 
 
@@ -159,6 +157,23 @@ def stream(results: Results) -> str:
     return "\n".join(blocks) or NOTHING
 
 
+def scaling(results: Results) -> str:
+    """A table for each axis, the sizes along the top; in brackets how many times cheaper one item is than at the
+    first size."""
+    blocks = []
+    for file in results.get("scaling", []):
+        axes: dict[str, dict[str, dict[int, Row]]] = {}
+        for row in file["rows"]:
+            axis, _, what = row["case"].partition(": ")
+            axes.setdefault(axis, {}).setdefault(what, {})[row["size"]] = row
+        for axis, lines in axes.items():
+            sizes = sorted({size for found in lines.values() for size in found})
+            rows = [[what, *(cell(found.get(size)) for size in sizes)] for what, found in lines.items()]
+            blocks.append(markdown([axis, *map(str, sizes)], rows))
+        blocks.append(source(file) + plot(file))
+    return "\n".join(blocks) or NOTHING
+
+
 def quality(results: Results) -> str:
     """Of each plan, what `fetfast evaluate` says."""
     rows = []
@@ -196,86 +211,15 @@ def engines(results: Results) -> str:
 
 def summary(results: Results) -> str:
     """README's: one line for each figure that matters, and the command that measures it again."""
-    lines: list[list[str]] = []
-    used: list[File] = []
-
-    def say(file: File, what: str, measured: str, command: str) -> None:
-        used.append(file)
-        lines.append([what, measured, f"`{command}`"])
-
-    def row(file: File, case: str, way: str) -> Row:
-        return next((r for r in file["rows"] if (r["case"], r["way"]) == (case, way)), {})
-
-    for file in results.get("stream", []):
-        step = file["rows"][-1]
-        rate = f"{step['median_ms']:.1f} ms, {1e3 / step['median_ms']:.0f} frames/s"
-        what = f"one `stream` step, 640×480 driver, 768² target, `{file['plan']}` on {file['backend']}"
-        say(file, what, rate, f"fetfast bench --plan {file['plan']}")
-    for file in results.get("network", []):
-        best = [
-            r for r in file["rows"] if r["case"] == "default plan" and r["way"].startswith("openvino") and "ratio" in r
-        ]
-        for r in best:
-            say(
-                file,
-                f"its network, {r['way']}, against eager PyTorch fp32",
-                f"{r['ratio']:.2f} × faster",
-                "python bench/bench_network.py",
-            )
-    for file in results.get("loop", []):
-        fast, camera = file["fast"], file["camera"]
-        command = f"fetfast bench loop --plan {file['plan']}"
-        say(
-            file,
-            f"a clip onto a 768² portrait, decoded and encoded, `{file['plan']}`",
-            f"{fast['fps']:.0f} frames/s",
-            command,
-        )
-        slow = f"{camera['latency_ms']['p95']:.0f} ms; {file['dropped_share']:.1%}"
-        say(file, f"camera pace, 25 frames/s, `{file['plan']}`: capture to show, p95; dropped", slow, command)
-    for file in results.get("start", []):
-        for what, case, way in (
-            ("`fetfast transfer` from the shell, warm caches", "fetfast transfer", "warm"),
-            ("`import fetfast`", "import", "fetfast"),
-        ):
-            if found := row(file, case, way):
-                say(file, what, cell({k: v for k, v in found.items() if k != "ratio"}), "python bench/bench_start.py")
-    for file in results.get("frame_ops", []):
-        ratios = [r["ratio"] for r in file["rows"] if r["way"] == "ours" and r["case"].endswith("2 threads")]
-        say(
-            file,
-            "crop, warp and paste against OpenCV, two threads",
-            f"{min(ratios):.1f}–{max(ratios):.1f} × faster",
-            "make bench-frame",
-        )
-    for file in results.get("evaluate", []):
-        what = f"`{file['plan']}`, {file['targets']} portraits driven by a clip: gap closed"
-        say(
-            file,
-            what,
-            f"{file['measures']['expression']['gap_closed']:.2f}",
-            f"fetfast evaluate {file['plan']} --every {every(file)}",
-        )
-    for file in results.get("parity", []):
-        points, scores = file["rows"]
-        say(
-            file,
-            "landmarks against MediaPipe, share of the interocular distance",
-            f"{points['mean']:.2f} %",
-            "make parity",
-        )
-        say(file, "blendshapes against MediaPipe, mean absolute", f"{scores['mean']:.3f}", "make parity")
+    found = [(file, headlines.SUITES[name](file)) for name in headlines.SUITES for file in results.get(name, [])]
+    lines = [[what, measured, f"`{command}`"] for _, said in found for what, measured, command in said]
+    used = [file for file, said in found if said]
     return f"{markdown(['what', 'measured', 'command'], lines)}\n{sources(used)}" if lines else NOTHING
 
 
-def every(file: File) -> int:
-    found = re.search(r"every (\d+)th", file["driver"])
-    return int(found[1]) if found else 1
-
-
 TABLES: dict[str, Callable[[Results], str]] = {
-    "summary": summary, "stream": stream, "quality": quality, "tensorrt": engines,
-    **{name: suite(name) for name in ("ops", "network", "engine", "start", "scaling", "memory", "frame_ops")},
+    "summary": summary, "stream": stream, "scaling": scaling, "quality": quality, "tensorrt": engines,
+    **{name: suite(name) for name in ("ops", "network", "engine", "start", "memory", "frame_ops")},
 }  # fmt: skip
 
 

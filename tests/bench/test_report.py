@@ -32,7 +32,8 @@ STREAM = {"suite": "stream", "machine": MACHINE, "plan": "unet_fp16", "backend":
     row("one stream step", "openvino", 4.0, share=1.0, floor_ms=1.001, ratio=3.3),
 ]}  # fmt: skip
 SCALING = {"suite": "scaling", "machine": MACHINE, "rows": [
-    row(f"unet small, {axis} {n}", way, n * ms) for axis in ("batch", "threads") for n in (1, 2, 8)
+    row(f"{axis}: unet small, {way}", str(n), n * ms, size=n, item_ms=ms, ratio=1.0)
+    for axis, sizes in (("batch", (1, 2, 32)), ("threads", (1, 2))) for n in sizes
     for way, ms in (("eager fp32", 4.0), ("openvino fp16", 1.0))
 ]}  # fmt: skip
 
@@ -78,7 +79,7 @@ def test_new_figures_make_the_table_stale_until_it_is_written(copy, capsys):
     assert report.main(["--check"], copy) == 1 and "+| eager fp32 | 12.0 ms | 1.20 s |" in capsys.readouterr().out
     assert report.main([], copy) == 0
     assert report.main(["--check"], copy) == 0
-    assert "4.00 × faster" in (copy / "README.md").read_text(), "the summary has it too"
+    assert "4.0 × faster" in (copy / "README.md").read_text(), "the summary has it too"
     assert (copy / "docs" / "images" / "network-cpu-9.svg").is_file()
 
 
@@ -120,12 +121,39 @@ def test_the_step_has_floors_and_ratios():
     assert "| paste | 1.00 ms | 25% | — | — |" in text and "12.0 ms" not in text
 
 
+def test_scaling_has_a_table_for_each_axis():
+    text = report.scaling({"scaling": [SCALING | {"name": "scaling"}]})
+    assert "| batch | 1 | 2 | 32 |" in text and "| threads | 1 | 2 |" in text
+    assert "| unet small, openvino fp16 | 1.00 ms | 2.00 ms | 32.0 ms |" in text
+
+
 def test_the_summary_leaves_out_what_was_not_measured():
     assert report.summary({}) == report.NOTHING
     parity = {"suite": "parity", "machine": MACHINE, "rows": [{"mean": 0.798}, {"mean": 0.0091}]}
     text = report.summary({"parity": [parity], "network": [NETWORK]})
-    assert "0.80 %" in text and "0.009" in text and "4.00 × faster" in text
+    assert "0.80 %" in text and "0.009" in text and "4.0 × faster" in text
     assert len(text.splitlines()) == 2 + 3 + 2  # head, lines, where they are from
+
+
+def test_every_suite_of_the_record_has_its_headline():
+    start = {"rows": [row("fetfast transfer", "warm", 790.0, peak_mb=321.0), row("import", "fetfast", 4.6)]}
+    loop = {"plan": "p", "fast": {"fps": 39.1}, "camera": {"latency_ms": {"p95": 30.2}}, "dropped_share": 0.01}
+    ops = {"rows": [row(f"crop, {n} threads", "ours", 1.0, ratio=r) for n, r in ((1, 9.0), (2, 1.2), (2, 2.8))]}
+    quality = {"plan": "p", "targets": 10, "driver": "clip.mp4, every 6th frame",
+               "measures": {"expression": {"gap_closed": 0.534}}}  # fmt: skip
+    files = {"start": start, "loop": loop, "frame_ops": ops, "evaluate": quality}
+    text = report.summary({name: [file | {"machine": MACHINE}] for name, file in files.items()})
+    wanted = (
+        "0.79 s",
+        "321 MB",
+        "5 ms",
+        "39 frames/s",
+        "30 ms; 1.0%",
+        "1.2–2.8 ×",
+        "0.53",
+        "fetfast evaluate p --every 6",
+    )
+    assert all(words in text for words in wanted), text
 
 
 def test_a_file_of_another_form_is_refused(copy):
