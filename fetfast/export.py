@@ -23,21 +23,30 @@ import torch.nn as nn
 from torch import Tensor
 
 from fetfast.models import FAMILIES, family
-from fetfast.models.layers import cast
+from fetfast.models.layers import cast, kept_f32
 from fetfast.plan import KEY, Plan
+from fetfast.quantize import Samples, quantize, random_samples
 from fetfast.spec import PRECISIONS, Spec, Stage
 
 ABOUT = ("provenance", "metrics")
-TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
 
 
-def build(name: str, size: str = "small", precision: str = "fp16", weights: Path | None = None, seed: int = 0) -> Plan:
+def build(
+    name: str,
+    size: str = "small",
+    precision: str = "fp16",
+    weights: Path | None = None,
+    seed: int = 0,
+    samples: Mapping[str, Samples] | None = None,
+) -> Plan:
     """The plan of the family `name` in a size row, with the weights of a .safetensors file.
 
     weights: tensors named "<stage>.<parameter>", of any float type; under the metadata key "fetfast" it may carry
     JSON with "provenance" and "metrics", which go into the plan. None draws them at random from `seed`, and the
     plan's header says so.
-    Raises BadInput.
+    samples: see `export`; noise for random weights.
+    Raises BadInput, and Unavailable where int8 is asked for without NNCF.
     """
     if name not in FAMILIES:
         raise BadInput(f"build(): family is {name!r}, expected one of {', '.join(FAMILIES)}")
@@ -49,9 +58,10 @@ def build(name: str, size: str = "small", precision: str = "fp16", weights: Path
         torch.manual_seed(seed)
         modules = family(name).build(spec)
     if weights is None:
-        return export(spec, modules, precision, provenance={"seed": seed}, random_weights=True)
+        samples = samples or random_samples(spec)
+        return export(spec, modules, precision, samples=samples, provenance={"seed": seed}, random_weights=True)
     about = _load(modules, weights)
-    return export(spec, modules, precision, **{key: about.get(key, {}) for key in ABOUT})
+    return export(spec, modules, precision, samples=samples, **{key: about.get(key, {}) for key in ABOUT})
 
 
 def export(
@@ -59,11 +69,12 @@ def export(
     modules: Mapping[str, nn.Module],  # stage name -> module with f32 parameters; left as it is
     precision: str,
     *,
+    samples: Mapping[str, Samples] | None = None,  # stage name -> inputs, what int8 is calibrated on
     provenance: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     random_weights: bool = False,
 ) -> Plan:
-    """The plan of these modules at `precision`. A precise stage stays f32. Raises BadInput."""
+    """The plan of these modules at `precision`. A precise stage stays f32. Raises BadInput, Unavailable."""
     if precision not in PRECISIONS:
         raise BadInput(f"export(): precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
     weights: dict[str, np.ndarray] = {}
@@ -71,8 +82,13 @@ def export(
     for stage in spec.stages:
         dtype = torch.float32 if stage.precise else TORCH_DTYPES[precision]
         module = cast(deepcopy(modules[stage.name]).cpu().eval(), dtype)
-        weights |= {f"{stage.name}.{key}": _numpy(tensor) for key, tensor in module.state_dict().items()}
-        graphs[stage.name] = _graph(module, stage)
+        graph, held = _graph(module, stage), {key: _numpy(tensor) for key, tensor in module.state_dict().items()}
+        if precision == "int8" and not stage.precise:
+            if samples is None or stage.name not in samples:
+                raise BadInput(f"export(): int8 needs samples of stage {stage.name}; give training pairs (--data)")
+            graph, held = quantize(graph, held, samples[stage.name], kept_f32(module))
+        weights |= {f"{stage.name}.{key}": weight for key, weight in held.items()}
+        graphs[stage.name] = graph
     return Plan(spec, precision, weights, graphs, provenance or {}, metrics or {}, random_weights)
 
 

@@ -16,7 +16,7 @@ from fetfast.errors import BadPlan
 from fetfast.spec import Stage
 
 CONSTANT_LIMIT = 1 << 16  # bytes of any constant in a graph: what is bigger is a weight
-DTYPES = {"float32": 1, "float16": 10, "bfloat16": 16}  # ONNX's numbers
+DTYPES = {"float32": 1, "float16": 10, "bfloat16": 16, "int8": 3}  # ONNX's numbers
 
 
 def check(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None:

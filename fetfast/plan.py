@@ -2,7 +2,7 @@
 
 The file is a safetensors file.
     __metadata__["fetfast"]     JSON: format, crop, spec, precision, provenance, metrics, random_weights
-    "<stage>.<parameter>"       the weights, F32, F16 or BF16, under the names of the module's state dict
+    "<stage>.<parameter>"       the weights, F32, F16, BF16 or I8, under the names of the module's state dict
     "graph/<stage>"             U8: the stage as an ONNX model whose weights are left out
 """
 
@@ -32,7 +32,7 @@ SHIPPED = Path(__file__).parent / "plans"
 BEST = ("unet_fp16.plan", "flow_fp32.plan")  # what ships, best first
 HEADER_LIMIT = 1 << 20
 
-DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Plan:
     """A family's networks at one precision: `Plan.open` reads one, `fetfast.export` makes one."""
 
     spec: Spec
-    precision: str  # "fp32", "fp16" or "bf16"
+    precision: str  # "fp32", "fp16", "bf16" or "int8"
     weights: Mapping[str, np.ndarray]  # "<stage>.<parameter>"
     graphs: Mapping[str, bytes]  # stage name -> ONNX model without its weights
     provenance: Mapping[str, Any] = field(default_factory=dict)  # command, seed, commit
@@ -167,7 +167,7 @@ def _read(path: Path) -> Plan:
     tensors, at = {}, 8 + size
     for name, (dtype, shape) in shapes.items():
         if dtype not in ("U8", *DTYPES.values()) or not all(shape):
-            raise BadPlan(f"{path}: tensor {name} is {dtype} {list(shape)}, expected F32, F16 or BF16 and no size of 0")
+            raise BadPlan(f"{path}: tensor {name} is {dtype} {list(shape)}, expected {', '.join(DTYPES.values())} and no size of 0")
         kind = _dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         tensors[name] = file_bytes[at : at + count].view(kind).reshape(shape)
@@ -244,4 +244,4 @@ def _dtype(name: str) -> np.dtype[Any]:
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype({"F32": np.float32, "F16": np.float16, "U8": np.uint8}[name])
+    return np.dtype({"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8}[name])

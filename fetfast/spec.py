@@ -27,7 +27,7 @@ from typing import Any
 LANDMARKS = 478
 REGIONS = ("brows", "eyes", "gaze", "mouth")
 TASKS = ("transfer", "swap", "edit", "recognize", "encode", "decode")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 MAX_SIDE = 8192  # of any tensor of a stage, so that a lie in a plan's header allocates nothing big
 MAX_ELEMENTS = 1 << 26
 

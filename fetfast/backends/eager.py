@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 def why_not(plan: Plan, device: str | None) -> str | None:
+    if plan.precision == "int8":
+        return "plain PyTorch does not run quantised plans; take backend openvino or tensorrt, or a plan in fp16"
     if find_spec("torch") is None:
         return "PyTorch is missing; pip install torch"
     import torch

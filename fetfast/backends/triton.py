@@ -27,6 +27,8 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 
 
 def why_not(plan: Plan, device: str | None) -> str | None:
+    if plan.precision == "int8":
+        return "the fused kernels do not run quantised plans; take backend tensorrt or openvino, or a plan in fp16"
     if device == "cpu":
         return "the fused kernels run on NVIDIA GPUs, not on cpu; give device='cuda'"
     try:

@@ -54,19 +54,30 @@ def doctor(as_json: bool) -> None:
 @click.option("--size", default="small", help="The size row: small, or paper (the published scale).")
 @click.option("--weights", type=FILE, help="A .safetensors file. Without it: random weights, and the plan says so.")
 @click.option("--precision", type=click.Choice(PRECISIONS), required=True)
+@click.option("--data", type=FILE, help="For int8: training pairs to calibrate on, a folder made by: fetfast synth.")
 @click.option("-o", "--output", type=FILE, required=True, help="The plan file to write.")
 @click.option("--tensorrt", is_flag=True, help="Build its TensorRT engines into the cache too.")
 @click.option("--capability", help=CAPABILITY_HELP)
 def build(
-    family: str, size: str, weights: Path | None, precision: str, output: Path, tensorrt: bool, capability: str | None
-) -> None:
+    family: str, size: str, weights: Path | None, precision: str, data: Path | None, output: Path, tensorrt: bool,
+    capability: str | None,
+) -> None:  # fmt: skip
     """Makes a plan of FAMILY: its weights, and each stage's network as a graph. Needs PyTorch and onnxscript."""
     from fetfast import deploy, export
     from fetfast.plan import Plan
 
     if capability and not tensorrt:
         raise click.UsageError("--capability goes with --tensorrt")
-    plan = export.build(family, size, precision, weights)
+    if precision == "int8" and weights and not data:
+        raise click.UsageError("--precision int8 needs --data, training pairs to calibrate on")
+    if data and precision != "int8":
+        raise click.UsageError("--data goes with --precision int8")
+    samples = None
+    if data:
+        from fetfast.train import calibrate
+
+        samples = calibrate.samples(family, size, data)
+    plan = export.build(family, size, precision, weights, samples=samples)
     plan.save(output)
     click.echo(f"{output}: {output.stat().st_size / 2**20:.2f} MiB")
     if tensorrt:

@@ -33,6 +33,12 @@ def upsample(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def kept_f32(module: nn.Module) -> set[str]:
+    """The names of the parameters that stay f32 at any precision: those of layers that say `keeps_f32`."""
+    layers = (name for name, layer in module.named_modules() if getattr(layer, "keeps_f32", False))
+    return {f"{layer}.{key}" for layer in layers for key, _ in module.get_submodule(layer).named_parameters()}
+
+
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Give `module` the precision `dtype` in place: all its layers, but those that say `keeps_f32`."""
     for layer in module.modules():
