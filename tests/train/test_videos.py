@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from fetfast.errors import BadInput  # noqa: E402
 from fetfast.train.data import Pairs  # noqa: E402
 from fetfast.train.synth import videos  # noqa: E402
+from fetfast.train.synth.labels import classify  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,13 @@ def test_a_pair_shows_two_expressions_in_one_pose(pairs):
     rigid = np.linalg.norm(arrays["target_points"] - arrays["driven_points"], axis=2)[:, [33, 133, 168, 362, 263]]
     assert rigid.mean() < 0.01
     assert (arrays["target"] != arrays["truth"]).any(axis=(1, 2, 3)).all()
+
+
+def test_labels_are_of_what_the_landmarker_reads(pairs):
+    arrays = pairs.arrays
+    assert arrays["label"].tolist() == [classify(shapes) for shapes in arrays["source_blendshapes"]]
+    assert "happiness" in {pairs.about["labels"][label] for label in arrays["label"]}  # the man smiles
+    assert "source" not in arrays and "mask" not in arrays
 
 
 def test_only_frames_of_nearly_the_same_pose_are_coupled():

@@ -19,6 +19,7 @@ from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Landmarker, crop_matrix, to_crop
 from fetfast.face.pose import head_rotation
 from fetfast.ops.crop import crop
+from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.pairs import held_out
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -93,9 +94,9 @@ def generate(videos: Path, folder: Path, count: int, size: int = 256, seed: int 
         raise BadInput(f"generate(): no video in {videos} shows one face moving; give clips of one person each")
     about = {
         "seed": seed, "every": every, "videos": [file.name for file, _ in clips],
-        "held_out": [n for n, (file, _) in enumerate(clips) if held_out(file)],
+        "held_out": [n for n, (file, _) in enumerate(clips) if held_out(file)], "labels": LABELS,
     }  # fmt: skip
-    arrays = data.create(folder, count, size, about)
+    arrays = data.create(folder, count, size, about, ["label"])
     for person, (_, clip) in enumerate(clips):
         rows = np.arange(person, count, len(clips))
         couples = clip.couples
@@ -106,5 +107,6 @@ def generate(videos: Path, folder: Path, count: int, size: int = 256, seed: int 
             frame = drawn[:, end]
             arrays[image][rows], arrays[points][rows] = clip.images[frame], clip.points[frame]
             arrays[shapes][rows] = clip.blendshapes[frame]
+        arrays["label"][rows] = [classify(shapes) for shapes in clip.blendshapes[drawn[:, 1]]]
         arrays["person"][rows] = person
     return {"pairs": count, "videos": len(clips)}
