@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache, partial
+from itertools import cycle
 
 import measure
 import numpy as np
 import pytest
 import torch
-from frames import BASE, EAGER, SOURCE, Call, drivers, shipped, target
+from frames import BASE, EAGER, SOURCE, Call, shipped
 from measure import Row
 
 from fetfast import assets, image
+from fetfast.bench import drivers, target
 from fetfast.engine import Engine
 from fetfast.inputs import Scene
 from fetfast.ops.paste import paste
@@ -45,13 +47,13 @@ def whole(engine: Engine) -> dict[str, Call]:
     return {
         "transfer": partial(engine.transfer, source, portrait),
         "transfer, decoding both": partial(engine.transfer, SOURCE, assets.path("astronaut.png")),
-        STEP: partial(next, engine.stream(drivers(), portrait)),
+        STEP: partial(next, engine.stream(cycle(drivers()), portrait)),
     }
 
 
 def parts(engine: Engine) -> dict[str, Call]:
     """The parts of a step of `stream`, each ready to run again and again on what those before it gave."""
-    frames, prepared = drivers(), engine.prepare(target())
+    frames, prepared = cycle(drivers()), engine.prepare(target())
     frame = next(frames)
     face = engine.follow(frame, None)
     assert face is not None, "the astronaut's face was not found"

@@ -19,8 +19,10 @@ from typing import Any
 
 import measure
 import numpy as np
-from frames import BASE, Family, Way, shipped, target
+from frames import BASE, Family, Way, shipped
 from measure import Row
+
+from fetfast.bench import target
 
 BATCHES = (1, 8, 32)
 CHILD = "import sys, bench_memory; bench_memory.child(*sys.argv[1:])"

@@ -23,17 +23,19 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from itertools import repeat
+from itertools import cycle, repeat
 from unittest.mock import patch
 
 import measure
 import numpy as np
 import torch
-from frames import BASE, SOURCE, Call, at, drivers, target, tiled
+from frames import BASE, SOURCE, Call, at, tiled
 from measure import Row
+from ways import inputs_of
 
 from fetfast import _native, backends, export, image
 from fetfast.backends import Runner, openvino
+from fetfast.bench import drivers, target
 from fetfast.engine import Engine
 from fetfast.face import Landmarker, crop_matrix
 from fetfast.models import family, unet
@@ -57,7 +59,7 @@ Series = dict[int, Call]  # size -> call
 
 def series(case: str, calls: Series, rounds: int, items: bool = False) -> list[Row]:
     """A row for each size; `items`: a call does as many as its size says."""
-    timings = measure.interleaved({str(size): call for size, call in calls.items()}, rounds, 2, seconds=60)
+    timings = measure.interleaved({str(size): call for size, call in calls.items()}, rounds, 2, seconds=20)
     first = next(iter(timings))
     rows = []
     for size, (way, timing) in zip(calls, timings.items(), strict=True):
@@ -76,16 +78,6 @@ def stages_of(plan: Plan) -> dict[str, dict[str, Runner]]:
     chosen, _ = backends.choose(plan)
     found = {BASE: backends.load("eager", at(plan, "fp32"))}
     return found if chosen == "eager" else found | {f"{chosen} {plan.precision}": backends.load(chosen, plan)}
-
-
-def inputs_of(spec: Spec, batch: int) -> dict[str, dict[str, np.ndarray]]:
-    """Stage -> its inputs: points, maps and pictures in 0 ... 1, flow in tenths of the crop."""
-    rng = np.random.default_rng(0)
-    scale = {"first_flow": np.float32(0.1)}
-    return {
-        stage.name: {t.name: scale.get(t.name, 1) * rng.random((batch, *t.shape), np.float32) for t in stage.inputs}
-        for stage in spec.stages
-    }
 
 
 def run(stages: dict[str, Runner], inputs: dict[str, dict[str, np.ndarray]]) -> list[np.ndarray]:
@@ -130,7 +122,7 @@ def networks(sizes: tuple[int, ...], rounds: int) -> list[Row]:
             spec = spec_of(S)
             torch.manual_seed(0)
             plan = export.export(spec, family(spec.family).build(spec), "fp16", random_weights=True)
-            inputs = inputs_of(spec, 1)
+            inputs = inputs_of(spec)
             for way, stages in stages_of(plan).items():
                 by_way.setdefault(way, {})[S] = partial(run, stages, inputs)
         for way, calls in by_way.items():
@@ -168,7 +160,7 @@ def threads(sizes: tuple[int, ...], rounds: int) -> list[Row]:
     """The parts of a step with so many threads: OpenVINO's networks, and the loops of our own."""
     before = _native.threads()
     plan, picture = Plan.open(Plan.best()), target()
-    inputs = inputs_of(plan.spec, 1)
+    inputs = inputs_of(plan.spec)
     parts: dict[str, Series] = {"crop": {}, "paste": {}, "face: track": {}, "network": {}, "stream step": {}}
     for n in sizes:
         with patch.object(backends, "load", lambda backend, plan, device, n=n: openvino.load(plan, device, n)):
@@ -182,7 +174,7 @@ def threads(sizes: tuple[int, ...], rounds: int) -> list[Row]:
             "paste": partial(paste, picture, M, **pasted),
             "face: track": partial(landmarker.track, picture, face),
             "network": partial(run, openvino.load(plan, None, n), inputs),
-            "stream step": partial(next, engine.stream(drivers(), picture)),
+            "stream step": partial(next, engine.stream(cycle(drivers()), picture)),
         }
         for part, call in calls.items():
             parts[part][n] = partial(with_threads, n, call)

@@ -1,13 +1,12 @@
 """What the suites of whole frames share: pictures of one face, and engines beside plain PyTorch.
 
-The face is scikit-image's astronaut, as in `fetfast bench`.
+The face is scikit-image's astronaut; `fetfast.bench` has the stream's frames of her.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from fetfast import assets, backends, image
-from fetfast.bench import DRIVER, TARGET, _fit, _wander
 from fetfast.engine import Engine
 from fetfast.image import Frame
 from fetfast.plan import SHIPPED, Plan
@@ -27,16 +25,6 @@ CLOSE_UP = np.s_[:256, 100:356]  # of the astronaut: her face is a third of its 
 DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 
 Call = Callable[[], Any]
-
-
-def drivers() -> Iterator[Frame]:
-    """A face that wanders by a pixel or two from frame to frame, without end."""
-    frame = _fit(image.load(assets.path("astronaut.png")), DRIVER)
-    return cycle([np.roll(frame, shift, axis=(0, 1)) for shift in _wander()])
-
-
-def target() -> Frame:
-    return _fit(image.load(assets.path("astronaut.png")), TARGET)
 
 
 def tiled(side: int, rows: int = 1, columns: int = 1) -> Frame:

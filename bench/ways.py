@@ -53,12 +53,12 @@ class Case:
         return all(stage.precise for stage in self.spec.stages)
 
 
-def inputs_of(spec: Spec) -> dict[str, Arrays]:
+def inputs_of(spec: Spec, batch: int = 1) -> dict[str, Arrays]:
     """Stage name -> its inputs, in the range that their names promise: points, maps and pictures; flow in tenths."""
     rng = np.random.default_rng(0)
     scale = {"first_flow": np.float32(0.1)}
     return {
-        stage.name: {t.name: scale.get(t.name, 1) * rng.random((1, *t.shape), np.float32) for t in stage.inputs}
+        stage.name: {t.name: scale.get(t.name, 1) * rng.random((batch, *t.shape), np.float32) for t in stage.inputs}
         for stage in spec.stages
     }
 
@@ -119,7 +119,7 @@ def _pytorch(case: Case, stage: Stage, precision: str, what: str) -> Net:
     module: Any = cast(deepcopy(case.modules[stage.name]), torch.float32 if stage.precise else FLOATS[precision])
     module = module.to(PLACE, memory_format=torch.channels_last)
     if what == "torch.compile":
-        _check_compiler()
+        check_compiler()
         module = torch.compile(module, mode="max-autotune" if PLACE.type == "cuda" else "default", dynamic=False)
 
     @torch.inference_mode()
@@ -135,7 +135,7 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if x.ndim == 4 else x
 
 
-def _check_compiler() -> None:
+def check_compiler() -> None:
     if PLACE.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise Unavailable("torch.compile needs a C++ compiler: install g++, or name one in CXX")
     if PLACE.type == "cuda" and not find_spec("triton"):

@@ -85,9 +85,7 @@ class _Run:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.options = engine, engine.options(1.0, REGIONS)
-        portrait = image.load(assets.path("astronaut.png"))
-        self.target = engine.prepare(_fit(portrait, TARGET))
-        self.drivers = [np.roll(_fit(portrait, DRIVER), shift, axis=(0, 1)) for shift in _wander()]
+        self.target, self.drivers = engine.prepare(target()), drivers()
         self.face: Face | None = None
         self.count = 0
         self.made: dict[str, set[str]] = {}  # stage -> the inputs that it had built in this step
@@ -240,6 +238,18 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{1e3 / step['median_ms']:.0f} frames/s; ceilings in this run: {rates}"])
 
 
+def target() -> Frame:
+    """The astronaut at 768 x 768."""
+    return _fit(image.load(assets.path("astronaut.png")), TARGET)
+
+
+def drivers() -> list[Frame]:
+    """Frames of 640 x 480 in which she wanders by a pixel or two from one to the next."""
+    frame = _fit(image.load(assets.path("astronaut.png")), DRIVER)
+    steps = np.random.default_rng(0).integers(-1, 2, size=(32, 2)).cumsum(0)
+    return [np.roll(frame, (int(y), int(x)), axis=(0, 1)) for y, x in steps]
+
+
 def _fit(frame: Frame, size: tuple[int, int]) -> Frame:
     """`frame` scaled to the height wanted, in the middle of a grey frame of that size."""
     from PIL import Image
@@ -250,11 +260,6 @@ def _fit(frame: Frame, size: tuple[int, int]) -> Frame:
     left = (width - height) // 2
     out[:, left : left + height] = scaled
     return out
-
-
-def _wander() -> list[tuple[int, int]]:
-    steps = np.random.default_rng(0).integers(-1, 2, size=(32, 2)).cumsum(0)
-    return [(int(y), int(x)) for y, x in steps]
 
 
 @contextmanager

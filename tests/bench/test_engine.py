@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 import bench_engine
 import frames
 
+from fetfast import bench
 from fetfast.engine import Engine
 from fetfast.inputs import Scene
 from fetfast.plan import Plan
@@ -24,7 +25,7 @@ def flow() -> dict[str, Engine]:
 def test_the_parts_make_the_step(plan):
     engine = Engine(plan, "openvino")
     calls = bench_engine.parts(engine)
-    target, driver = engine.prepare(frames.target()), next(frames.drivers())
+    target, driver = engine.prepare(bench.target()), bench.drivers()[0]
     expected = engine.render(engine.follow(driver, None), target, driver)
     for call in calls.values():  # in any order, as often as one likes
         call()
