@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import takewhile
 from typing import Any
@@ -98,7 +98,7 @@ class Moving:
         self._thread.join(timeout=5)
 
     def _frames(self) -> Iterator[tuple[Fraction, Frame, list[Face], list[Face]]]:
-        """Time, frame, its faces, and the same faces with their resting expressions, for ever."""
+        """Time, frame, its faces, and each of them as it was at rest, for ever."""
         tracker, neutrals = Tracker(Landmarker(threads=1), self._which), dict[int, Neutral]()
         if self._settle:
             with Reader(self._path, self._hwaccel) as reader:
@@ -115,12 +115,7 @@ class Moving:
                         for number, face in tracker(frame).items()
                     }
                     resting = [
-                        replace(
-                            face,
-                            blendshapes=neutrals.setdefault(number, Neutral())
-                            .offer(face, float(begin + time))
-                            .blendshapes,
-                        )
+                        neutrals.setdefault(number, Neutral()).offer(face, float(begin + time))
                         for number, face in faces.items()
                     ]
                     yield begin + time, frame, list(faces.values()), resting
