@@ -1,6 +1,7 @@
 """How much of the driver's expression arrives, by Face Landmarker's blendshapes.
 
-It counts the blendshapes that vary in the driver: those whose standard deviation over the driving frames is above 0.03.
+It counts the blendshapes that vary in the driver: those whose standard deviation over the driving frames (of one
+target, on average, where each has its own) is above 0.03.
 
     gap closed  = 1 - sum |output - driver| / sum |target - driver|     over targets, frames and these blendshapes
     corr within = correlation of output and driver over the driving frames of one target, averaged over
