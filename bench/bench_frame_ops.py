@@ -18,6 +18,7 @@ import cv2
 import measure
 import numpy as np
 import pytest
+from pictures import matrix, picture, smooth
 
 from fetfast import _native
 from fetfast.ops.crop import crop, taps
@@ -124,22 +125,6 @@ def paste_case(
 
     ours_out = np.empty_like(frame)
     return Case(name, lambda: paste(frame, M, flow, mask, color, ours_out), opencv, closeness=1.0)
-
-
-def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Noise as smooth as a photo."""
-    image = cv2.GaussianBlur(rng.standard_normal((height, width, 3)), (0, 0), 2)
-    return (128 + 50 * image / image.std()).clip(0, 255).astype(np.uint8)
-
-
-def smooth(rng: np.random.Generator, S: int, size: float) -> np.ndarray:
-    field = cv2.GaussianBlur(rng.standard_normal((S, S)), (0, 0), S / 12)
-    return (size * (field / np.abs(field).max())).astype(np.float32)
-
-
-def matrix(side: float, x: float, y: float, turn: float = 0.1) -> np.ndarray:
-    c, s = side * np.cos(turn), side * np.sin(turn)
-    return np.array([[c, -s, x], [s, c, y]], np.float32)
 
 
 def difference(case: Case) -> float:

@@ -134,7 +134,8 @@ def bars(timings: dict[str, dict[str, Timing]]) -> list[tuple[str, float, float]
 def main() -> int:
     options = measure.options("network", __doc__)
     torch.set_num_threads(measure.threads())
-    wanted, how = WAYS, {"rounds": 40, "seconds": 90.0, "settle": 1}
+    wanted = WAYS
+    how: dict[str, Any] = {"rounds": 40, "seconds": 90.0, "settle": 1}
     if options.quick:
         wanted = [way for way in WAYS if not way.startswith("torch.compile") and "eager fp16" not in way]
         how = {"rounds": 3, "seconds": 1.0, "warm_up": 1}

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
+import plain
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -177,13 +178,7 @@ class Bench:
         out = self.random(B, 10, S, S)[:, 8:]  # a slice of a network's input
 
         def eager(source: Tensor, driven: Tensor) -> Tensor:
-            axis = (torch.arange(S, device=source.device, dtype=source.dtype) + 0.5) / S
-            s = widths.to(source.dtype)[:, None]
-            ex, ey = (torch.exp(-0.5 * ((axis - driven[:, :, i, None]) / s) ** 2) for i in (0, 1))
-            ey = ey / (s * s)
-            v = source - driven
-            sums = [ey.mT @ ex, *((ey * v[:, :, i, None]).mT @ ex for i in (0, 1))]
-            return torch.stack(sums[1:], 1) / (sums[0] + heatmap.EPSILON)[:, None]
+            return plain.first_flow(source, driven, widths, S)
 
         data = [(self.points(B, K), self.points(B, K)) for _ in range(4)]
         ours = lambda source, driven: heatmap.first_flow(source, driven, S, out, widths)  # noqa: E731
@@ -196,9 +191,8 @@ class Bench:
             out = out.contiguous(memory_format=torch.channels_last)
 
         def eager(points: Tensor) -> Tensor:
-            axis = (torch.arange(S, device=points.device, dtype=points.dtype) + 0.5) / S
-            ex, ey = (torch.exp(-0.5 * ((axis - points[:, :, i, None]) / 0.02) ** 2) for i in (0, 1))
-            return (ey[..., None] * ex[:, :, None]).to(out.dtype if points.dtype != torch.float64 else points.dtype)
+            maps = plain.gaussians(points, S, 0.02)
+            return maps if points.dtype == torch.float64 else maps.to(out.dtype)
 
         data = [(self.points(B, K),) for _ in range(2)]
         name = f"gaussians {'NHWC' if channels_last else 'NCHW'} {B}x{K} {S}x{S}"
@@ -211,12 +205,7 @@ class Bench:
         edges = torch.tensor(EDGES[:: 16 if self.dry else 1], dtype=torch.int32, device=self.place)
 
         def eager(points: Tensor) -> Tensor:
-            axis = torch.arange(S, device=points.device, dtype=points.dtype) + 0.5
-            p = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
-            a, b = (points[:, edges[:, i].long(), None, None] * S for i in (0, 1))
-            t = ((p - a) * (b - a)).sum(-1, keepdim=True) / (b - a).square().sum(-1, keepdim=True)
-            distance = (p - a - t.clamp(0, 1) * (b - a)).norm(dim=-1).amin(1, keepdim=True)
-            drawn = (heatmap.HALF_WIDTH + 0.5 - distance).clamp(0, 1)
+            drawn = plain.contours(points, S, edges)
             return drawn if points.dtype == torch.float64 else drawn.to(HALF)
 
         ours = lambda points: heatmap.contours(points, S, out, edges)  # noqa: E731

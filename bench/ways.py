@@ -38,6 +38,7 @@ OURS = [f"{backend} {precision}" for backend in BACKENDS if backend != "eager" f
 BASE, ORT = "eager fp32", "onnxruntime fp32"
 # Of PyTorch on a processor fp16 is software, a hundred times slower than all else: once is enough to see it.
 COMPILED = [f"torch.compile {p}" for p in FLOATS if not (p == "fp16" and PLACE.type == "cpu")]
+CALIBRATED_ON = 4  # inputs, for int8: enough for its speed, and noise all the same
 WAYS = [*(f"eager {p}" for p in FLOATS), *COMPILED, ORT, *OURS]
 
 
@@ -103,7 +104,11 @@ def error(got: dict[str, Arrays], truth: dict[str, Arrays]) -> float:
 def plan_of(case: Case, precision: str) -> Plan:
     if case.shipped is not None and case.shipped.precision == precision:
         return case.shipped
-    return export.export(case.spec, case.modules, precision)
+    samples = {
+        stage: [{name: x[i : i + 1] for name, x in arrays.items()} for i in range(CALIBRATED_ON)]
+        for stage, arrays in inputs_of(case.spec, CALIBRATED_ON).items()
+    }
+    return export.export(case.spec, case.modules, precision, samples=samples)
 
 
 def _backend(case: Case, name: str, precision: str) -> dict[str, Net]:
