@@ -152,7 +152,10 @@ def stream(results: Results) -> str:
             for name, rate in file["ceilings"].items()
         )
         text = markdown(["stage", "median", "share", "floor", "faster than eager"], rows)
-        head = f"`{file['plan']}` on {file['backend']}" + (f"; ceilings in the run: {ceilings}\n" if ceilings else "\n")
+        versus = f"; eager's threads: {file['eager_threads']}" if file.get("eager_threads") else ""
+        head = f"`{file['plan']}` on {file['backend']}" + (
+            f"; ceilings in the run: {ceilings}{versus}\n" if ceilings else "\n"
+        )
         blocks.append(f"{head}\n{text}\n{source(file)}{plot(file)}")
     return "\n".join(blocks) or NOTHING
 

@@ -18,7 +18,7 @@ from fetfast.engine import Engine
 from fetfast.face import Face
 from fetfast.image import Frame
 from fetfast.inputs import Scene
-from fetfast.machine import machine
+from fetfast.machine import machine, threads
 from fetfast.ops.paste import paste
 from fetfast.plan import SHIPPED, Plan
 from fetfast.spec import REGIONS
@@ -41,19 +41,20 @@ def stream_step(engine: Engine, steps: int = 200) -> dict[str, Any]:
 
     The driver is scikit-image's astronaut in a 640 x 480 frame, moved by a pixel or two from frame to frame so that
     tracking has work to do; the target is the same portrait at 768 x 768. Plain PyTorch runs the plan's networks from
-    the same weights, channels-last: in f32 on a CPU, where its halves are slower, on a GPU in the plan's precision.
+    the same weights, channels-last: in f32 on a CPU, where its halves are slower, on a GPU in the plan's precision; on
+    all cores or on one, whichever is quicker now.
 
     Returns a results file: suite, machine, plan, backend, steps, ceilings (GB/s, Gop/s), `eager` (why it is not there,
-    or None), and rows: for each stage and the whole step median_ms, p95_ms, iqr_ms, share, floor_ms, bytes, operations,
-    arithmetic, and ratio, how many times faster than PyTorch's row (the median over the blocks).
+    or None), eager_threads, and rows: for each stage and the whole step median_ms, p95_ms, iqr_ms, share, floor_ms,
+    bytes, operations, arithmetic, and ratio, how many times faster than PyTorch's row (the median over the blocks).
     Raises Unavailable where the plan does no transfer.
     """
     run = _Run(engine)
     run.step({})  # the first one compiles, allocates and fills caches
     works, ceilings = run.works(), Ceilings()
     plain, why = _plain(engine)
-    way = f"eager {plain.precision}" if plain else "eager"
     rivals = _Rivals(run, plain) if plain else None
+    way = f"eager {plain.precision}" if plain else "eager"
     if rivals and (far := rivals.apart()):
         rivals, why = None, far
     blocks: list[list[Stages]] = []
@@ -65,6 +66,7 @@ def stream_step(engine: Engine, steps: int = 200) -> dict[str, Any]:
         run.step({})  # brings back the caches that the others' turn has taken
         blocks.append([run.step({}) for _ in range(min(BLOCK, steps - first))])
         if rivals:
+            rivals.step()
             theirs.append([rivals.step() for _ in range(EAGER_RUNS)])
         ceilings.measure(list(works.values()))
     return {
@@ -76,6 +78,7 @@ def stream_step(engine: Engine, steps: int = 200) -> dict[str, Any]:
         "ceilings": {f"{device} copy": rate / 1e9 for device, rate in ceilings.copy.items()}
         | {" ".join(key): rate / 1e9 for key, rate in ceilings.matmul.items()},
         "eager": why,
+        "eager_threads": rivals.threads if rivals else None,
         "rows": _rows(engine.backend, way, blocks, theirs, works, ceilings),
     }
 
@@ -131,7 +134,16 @@ class _Rivals:
     """The same networks on plain PyTorch, fed with what the run's last step fed its own."""
 
     def __init__(self, run: _Run, plan: Plan) -> None:
+        import torch
+
         self.run, self.runners = run, backends.load("eager", plan, "cuda" if floor.on_gpu(run.engine) else "cpu")
+        taken = {}
+        for self.threads in {1, threads()}:  # its threads wait by spinning: on a busy machine one alone is quicker
+            torch.set_num_threads(self.threads)
+            self.step()
+            taken[self.threads] = min(sum(self.step().values()) for _ in range(EAGER_RUNS))
+        self.threads = min(taken, key=taken.__getitem__)
+        torch.set_num_threads(self.threads)
 
     def step(self) -> Stages:
         times: Stages = {}
@@ -220,9 +232,12 @@ def table(figures: dict[str, Any]) -> str:
     eager = next((row["way"] for row in figures["rows"] if row["way"] != figures["backend"]), None)
     lines = [
         f"{figures['plan']} on {figures['backend']}, median of {figures['steps']} steps; "
-        f"{where['device']}, {where['threads']} threads"
+        f"{where['device']}, threads: {where['threads']}"
     ]
-    lines += [f"{'':<28}{'ms':>8}{'p95':>8}{'share':>8}{'floor':>8}   faster than {eager or 'eager PyTorch'}"]
+    with_threads = f", threads: {figures['eager_threads']}" if eager else ""
+    lines += [
+        f"{'':<28}{'ms':>8}{'p95':>8}{'share':>8}{'floor':>8}   faster than {eager or 'eager PyTorch'}{with_threads}"
+    ]
     for row in figures["rows"]:
         if row["way"] == figures["backend"]:
             least = f"{row['floor_ms']:.2f}" if row["floor_ms"] >= SEEN else "-"
