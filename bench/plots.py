@@ -52,14 +52,19 @@ def scaling(file: File, out: Path) -> None:
     for row in file["rows"]:
         axis, _, what = row["case"].partition(": ")
         panels.setdefault(axis, {}).setdefault(what, []).append((row["size"], row["median_ms"]))
-    with stream.canvas((4 * len(panels), 4), out) as figure:
-        for axes, (axis, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    high = -(-len(panels) // 3)
+    with stream.canvas((12, 3.6 * high), out) as figure:
+        for axes, (axis, lines) in zip(figure.subplots(high, 3, squeeze=False).flat, panels.items(), strict=False):
             for what, points in lines.items():
                 x, y = zip(*sorted(points), strict=True)
                 axes.plot(x, y, "o-", label=what)
-            axes.set_xscale("log", base=2)
-            axes.set(yscale="log", xlabel=axis, ylabel="ms")
+            axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
+            sizes = sorted({size for points in lines.values() for size, _ in points})
+            axes.set_xticks(sizes, map(str, sizes))
+            axes.minorticks_off()
             axes.legend(fontsize="x-small")
+        for axes in figure.axes[len(panels) :]:
+            axes.set_axis_off()
 
 
 PLOTS: dict[str, Callable[[File, Path], None]] = {"network": network, "scaling": scaling, "stream": stream.draw}

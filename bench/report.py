@@ -92,7 +92,8 @@ def cell(row: Row | None) -> str:
         return "wrong" if row and "wrong" in row else "—"
     parts = [time(row["median_ms"])] if "median_ms" in row else []
     parts += [f"{row[key]:.0f} MB" for key in ("peak_mb", "device_mb") if row.get(key) is not None]
-    versus = f" ({row['ratio']:.2f} ×)" if row.get("ratio", 1.0) != 1.0 else ""
+    ratio = row.get("ratio", 1.0)
+    versus = "" if ratio == 1 else f" ({ratio:.2f} ×)" if ratio < 10 else f" ({ratio:.0f} ×)"
     return ", ".join(parts) + versus
 
 

@@ -69,4 +69,5 @@ def _roofline(axes: Any, figures: dict[str, Any], colors: dict[str, str]) -> Non
         y = row["operations"] / row["median_ms"] / 1e6
         axes.plot([x], [y], "o", color=colors[row["case"]])
         axes.annotate(row["case"], (x, y), xytext=(0, -12), textcoords="offset points", ha="center", fontsize="small")
+    axes.margins(y=0.15)
     axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="Gop/s", title="roofline")
