@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import record
-from measure import RESULTS
+from measure import RESULTS, Row
 
 from fetfast.machine import machine
 
@@ -45,7 +45,8 @@ def main(wanted: list[str], results: Path = RESULTS) -> int:
                     break
                 new = json.loads((fresh / committed.name).read_text())
                 lines = slower(old, new)
-                print(f"{name}: of {len(pairs(old, new))} compared, {len(lines)} slower")
+                lost = sum(noise(*pair) >= 1 for pair in pairs(old, new))
+                print(f"{name}: of {len(pairs(old, new))} compared, {len(lines)} slower, {lost} too noisy to tell")
                 if not lines:
                     break
             found += lines
@@ -53,22 +54,24 @@ def main(wanted: list[str], results: Path = RESULTS) -> int:
     return int(bool(found))
 
 
-def pairs(old: File, new: File) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def pairs(old: File, new: File) -> list[tuple[Row, Row]]:
     """The rows that both files have and that say a ratio to a base other than themselves."""
     before = {(row["case"], row["way"]): row for row in old["rows"]}
     both = [(before.get((row["case"], row["way"]), {}), row) for row in new["rows"]]
     return [(a, b) for a, b in both if "ratio" in a and "ratio" in b and not a["ratio"] == b["ratio"] == 1]
 
 
+def noise(before: Row, now: Row) -> float:
+    """The share of its ratio that a way may lose."""
+    spreads = [row["iqr_ms"] / row["median_ms"] for row in (before, now) if row.get("median_ms") and "iqr_ms" in row]
+    return max(LEAST, SPREADS * max(spreads, default=0.0))
+
+
 def slower(old: File, new: File) -> list[str]:
     """A line for each way that lost."""
     lines = []
     for before, now in pairs(old, new):
-        spread = max(
-            row.get("iqr_ms", 0.0) / row["median_ms"] if row.get("median_ms") else 0.0 for row in (before, now)
-        )
-        allowed = max(LEAST, SPREADS * spread)
-        lost = 1 - now["ratio"] / before["ratio"]
+        lost, allowed = 1 - now["ratio"] / before["ratio"], noise(before, now)
         if lost > allowed:
             lines.append(
                 f"{old['suite']}, {now['case']}, {now['way']}: {now['ratio']:.2f} x eager, was {before['ratio']:.2f} x "

@@ -71,6 +71,13 @@ def test_as_fast_as_it_was(runs, capsys):
     assert "of 1 compared, 0 slower" in capsys.readouterr().out
 
 
+def test_a_machine_too_noisy_to_tell_says_so(runs, capsys):
+    measures, results = runs
+    measures["quick"] = file(0.5, iqr=5.0)
+    assert check.main(["network"], results) == 0
+    assert "of 1 compared, 0 slower, 1 too noisy to tell" in capsys.readouterr().out
+
+
 def test_slower_in_haste_only(runs):
     measures, results = runs
     measures["quick"] = file(2.0)
