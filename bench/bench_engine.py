@@ -96,7 +96,7 @@ def errors(engines: dict[str, Engine]) -> tuple[dict[str, float], list[str]]:
     return found, wrong
 
 
-def measured(family: str, engines: dict[str, Engine], rounds: int) -> tuple[list[Row], list[str]]:
+def measured(family: str, engines: dict[str, Engine], rounds: int, warm_up: int = 1) -> tuple[list[Row], list[str]]:
     """The rows of one family, and what is wrong about it."""
     off, wrong = errors(engines)
     if wrong:
@@ -109,10 +109,10 @@ def measured(family: str, engines: dict[str, Engine], rounds: int) -> tuple[list
         if case.startswith(("transfer", STEP, NETWORK)):
             calls = {way: calls[case] for way, calls in by_way.items()}
             more = {} if case.startswith(NETWORK) else about
-            rows += measure.compare(f"{family}, {case}", measure.interleaved(calls, rounds), BASE, more)
+            rows += measure.compare(f"{family}, {case}", measure.interleaved(calls, rounds, warm_up), BASE, more)
         else:
             alike[case] = by_way[BASE][case]
-    timings = measure.interleaved(alike, rounds)
+    timings = measure.interleaved(alike, rounds, warm_up)
     return rows + [measure.row(f"{family}, {case}", ALL, timing) for case, timing in timings.items()], []
 
 
@@ -136,7 +136,7 @@ def main() -> int:
     wrong: list[str] = []
     for family in shipped():
         engines = {name: way.engine() for name, way in family.ways.items()}
-        more, faults = measured(family.name, engines, 3 if options.quick else 60)
+        more, faults = measured(family.name, engines, *((3, 1) if options.quick else (60, 3)))
         rows, wrong = rows + more, wrong + faults
         rows += [measure.row(family.name, way, None, skipped=why) for way, why in family.skipped.items()]
     if not options.quick and not torch.cuda.is_available():  # few rounds prove nothing; the bars are a processor's

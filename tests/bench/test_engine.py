@@ -1,5 +1,7 @@
 """The engine suite: its parts are the step they are said to be, and a backend that is wrong is not timed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -78,3 +80,27 @@ def test_halves_become_another_precision_and_floats_stay():
     assert {w.dtype.name for w in f32.weights.values()} == {"float32"}
     assert {w.dtype.name for w in bf16.weights.values()} == {"float32", "bfloat16"}
     assert all(np.array_equal(f32.weights[name], w.astype(np.float32)) for name, w in plan.weights.items())
+
+
+def test_an_int8_plan_is_compared_with_its_familys_floats(tmp_path, monkeypatch):
+    names = ("flow_fp32", "unet_fp16", "unet_int8")
+    plans = {
+        name: SimpleNamespace(precision=name[-4:], path=name, spec=SimpleNamespace(family=name[:4], size="small"))
+        for name in names
+    }
+    for name in names:
+        (tmp_path / f"{name}.plan").touch()
+    monkeypatch.setattr(frames, "SHIPPED", tmp_path)
+    monkeypatch.setattr(frames.Plan, "open", lambda path: plans[path.stem])
+    monkeypatch.setattr(
+        frames.backends, "examine", lambda plan: {"triton": "no GPU", "openvino": None, "eager": "int8"}
+    )
+    flow, unet = frames.shipped()
+    assert list(flow.ways) == [frames.BASE, "openvino fp32"]
+    assert unet.ways == {
+        frames.BASE: ("unet_fp16", "fp32", "eager"),
+        frames.EAGER: ("unet_fp16", "bf16", "eager"),
+        "openvino fp16": ("unet_fp16", "fp16", "openvino"),
+        "openvino int8": ("unet_int8", "int8", "openvino"),
+    }
+    assert set(unet.skipped) == {"triton fp16", "triton int8"}
