@@ -51,7 +51,7 @@ bench-frame: $(VENV)  ## crop, warp and paste against the same steps in OpenCV
 	$(RUN) bench/bench_frame_ops.py
 
 bench-start: $(VENV)  ## what `import fetfast` and a warm `fetfast transfer` take
-	$(RUN) bench/bench_start.py $(DATA)
+	$(RUN) bench/bench_start.py
 
 # On the GPU machine the package goes into the Python that has torch; wheels that it lacks (platformdirs) lie in .whl/.
 gpu:             ## tests, ceilings, kernels and networks on a GPU, under 9 minutes: JSON in $OUT or out/
