@@ -60,16 +60,17 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
 
 
-def source(file: File) -> str:
-    """Where figures come from."""
-    machine = file["machine"]
-    versions = [f"{title} {machine['versions'][key]}" for key, title in SHOWN.items() if key in machine["versions"]]
-    about = [f"{machine['device']}, {machine['threads']} threads", f"commit {machine['commit']}", *versions]
-    return f"*{'; '.join([*about, machine['time'].split()[0]])}.*\n"
-
-
-def sources(files: list[File]) -> str:
-    return "".join(f"{line}" for line in dict.fromkeys(source(file) for file in files))
+def source(*files: File) -> str:
+    """Where figures come from: a line for each device and set of versions, with the commits."""
+    commits: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        machine = file["machine"]
+        versions = [f"{title} {machine['versions'][key]}" for key, title in SHOWN.items() if key in machine["versions"]]
+        about = (f"{machine['device']}, {machine['threads']} threads", *versions, machine["time"].split()[0])
+        commits.setdefault(about, []).append(machine["commit"])
+    return "".join(
+        f"*{'; '.join(about)}; commit {', '.join(dict.fromkeys(known))}.*\n" for about, known in commits.items()
+    )
 
 
 def time(ms: float) -> str:
@@ -189,7 +190,7 @@ def quality(results: Results) -> str:
             for value in (expression.get("gap_closed"), expression.get("corr_within"), identity.get("to_target"))
         )])  # fmt: skip
     head = ["plan", "driven", "gap closed", "corr within", "dlib distance to the target"]
-    return f"{markdown(head, rows)}\n{sources(results['evaluate'])}" if rows else NOTHING
+    return f"{markdown(head, rows)}\n{source(*results['evaluate'])}" if rows else NOTHING
 
 
 def engines(results: Results) -> str:
@@ -218,7 +219,7 @@ def summary(results: Results) -> str:
     found = [(file, headlines.SUITES[name](file)) for name in headlines.SUITES for file in results.get(name, [])]
     lines = [[what, measured, f"`{command}`"] for _, said in found for what, measured, command in said]
     used = [file for file, said in found if said]
-    return f"{markdown(['what', 'measured', 'command'], lines)}\n{sources(used)}" if lines else NOTHING
+    return f"{markdown(['what', 'measured', 'command'], lines)}\n{source(*used)}" if lines else NOTHING
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
