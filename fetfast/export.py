@@ -77,6 +77,10 @@ def export(
     """The plan of these modules at `precision`. A precise stage stays f32. Raises BadInput, Unavailable."""
     if precision not in PRECISIONS:
         raise BadInput(f"export(): precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    given = samples or {}
+    lacking = [stage.name for stage in spec.stages if not stage.precise and stage.name not in given]
+    if precision == "int8" and lacking:
+        raise BadInput(f"export(): int8 needs samples of stage {lacking[0]}; give training pairs (--data)")
     weights: dict[str, np.ndarray] = {}
     graphs: dict[str, bytes] = {}
     for stage in spec.stages:
@@ -84,9 +88,7 @@ def export(
         module = cast(deepcopy(modules[stage.name]).cpu().eval(), dtype)
         graph, held = _graph(module, stage), {key: _numpy(tensor) for key, tensor in module.state_dict().items()}
         if precision == "int8" and not stage.precise:
-            if samples is None or stage.name not in samples:
-                raise BadInput(f"export(): int8 needs samples of stage {stage.name}; give training pairs (--data)")
-            graph, held = quantize(graph, held, samples[stage.name], kept_f32(module))
+            graph, held = quantize(graph, held, given[stage.name], kept_f32(module))
         weights |= {f"{stage.name}.{key}": weight for key, weight in held.items()}
         graphs[stage.name] = graph
     return Plan(spec, precision, weights, graphs, provenance or {}, metrics or {}, random_weights)

@@ -167,7 +167,9 @@ def _read(path: Path) -> Plan:
     tensors, at = {}, 8 + size
     for name, (dtype, shape) in shapes.items():
         if dtype not in ("U8", *DTYPES.values()) or not all(shape):
-            raise BadPlan(f"{path}: tensor {name} is {dtype} {list(shape)}, expected {', '.join(DTYPES.values())} and no size of 0")
+            raise BadPlan(
+                f"{path}: tensor {name} is {dtype} {list(shape)}, expected {', '.join(DTYPES.values())}, no size of 0"
+            )
         kind = _dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         tensors[name] = file_bytes[at : at + count].view(kind).reshape(shape)

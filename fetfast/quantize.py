@@ -28,8 +28,7 @@ Samples = Iterable[Mapping[str, np.ndarray]]  # a stage's inputs by name, f32 [1
 
 SCALE = "_scale"  # after a weight's name: f32 [output channels], what one step of its integers is worth
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-MOVES = ("Resize", "Concat")  # by repetition: `layers.upsample`
-GONE = "Gone"  # the type of a node that is to be left out
+MOVES = ("Resize", "Concat")  # values as they are: a Resize here is `layers.upsample`, which repeats them
 PASSED = ("Concat", "InstanceNormalization", "LeakyRelu", "Relu")  # between convolutions; NNCF rounds where it is best
 
 
@@ -78,7 +77,9 @@ def quantize(
     ]
     del model.graph.initializer[:], model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
     model.graph.value_info.extend(declared)
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in found.items() if name in used)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in found.items() if name in used
+    )
     return model.SerializeToString(deterministic=True), stored
 
 
@@ -144,46 +145,44 @@ def _signed(graph: Any, found: dict[str, np.ndarray]) -> None:
 
 
 def _moved_as_integers(graph: Any, found: Mapping[str, np.ndarray]) -> None:
-    """Let repetition and concatenation work on integers: rounded before, where it was after, and restored after, where
-    it was before. The values are the same, fewer bytes move, and OpenVINO 2026.4 computes a convolution on
-    concatenated signed tensors wrongly where they are restored before (seen: errors of half the result).
+    """Let repetition and concatenation work on integers: what was rounded after them is rounded before, what was
+    restored before them is restored after. The values are the same and fewer bytes move; and OpenVINO 2026.4 computes
+    a convolution wrongly (by half its result) on a concatenation of signed tensors that were restored before it.
     """
     nodes: list[Any] = []
     restored: dict[str, Any] = {}  # tensor -> the DequantizeLinear that gives it
+    done = set()
     for node in graph.node:
+        if node.name in done:
+            continue
+        nodes.append(node)
         if node.op_type == "DequantizeLinear":
             restored[node.output[0]] = node
         if node.op_type not in MOVES:
-            nodes.append(node)
             continue
-        data = list(node.input[:1] if node.op_type == "Resize" else node.input)
+        data = range(1 if node.op_type == "Resize" else len(node.input))
+        before = [restored.get(node.input[i]) for i in data]
         after = [other for other in graph.node if node.output[0] in other.input]
-        before = [restored.get(name) for name in data]
         if [other.op_type for other in after] == ["QuantizeLinear"]:
-            rounding = after[0]
-            for i, name in enumerate(data):
-                nodes.append(_copy(rounding, f"{name}.rounding", name, f"{name}.rounded"))
-                node.input[i] = nodes[-1].output[0]
-            node.output[0] = rounding.output[0]
-            rounding.op_type = GONE
-        elif all(before) and len({(found[b.input[1]].item(), found[b.input[2]].item()) for b in before}) == 1:
-            for i, b in enumerate(before):
-                node.input[i] = b.input[0]
-            restoring = _copy(before[0], f"{node.name}.restoring", f"{node.output[0]}.rounded", node.output[0])
-            node.output[0] = restoring.input[0]
-            restored[restoring.output[0]] = restoring
-            nodes += [node, restoring]
-            continue
-        nodes.append(node)
+            for i in data:
+                source = node.input[i]
+                nodes.insert(-1, _copy(after[0], f"{source}.rounding", source, f"{source}.rounded"))
+                node.input[i] = f"{source}.rounded"
+            node.output[0] = after[0].output[0]
+            done.add(after[0].name)
+        elif all(before) and len({tuple(found[name].item() for name in dq.input[1:]) for dq in before if dq}) == 1:
+            for i, dq in enumerate(before):
+                node.input[i] = dq.input[0]  # type: ignore[union-attr]
+            result, node.output[0] = node.output[0], f"{node.output[0]}.rounded"
+            nodes.append(_copy(before[0], f"{result}.restoring", node.output[0], result))
+            restored[result] = nodes[-1]
     used = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
-    kept = [_copy(node) for node in nodes if node.op_type != GONE and used.intersection(node.output)]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(node for node in nodes if used.intersection(node.output))
 
 
-def _copy(node: Any, name: str = "", source: str = "", target: str = "") -> Any:
+def _copy(node: Any, name: str, source: str, target: str) -> Any:
     copy = type(node)()
     copy.CopyFrom(node)
-    if name:
-        copy.name, copy.input[0], copy.output[0] = name, source, target
+    copy.name, copy.input[0], copy.output[0] = name, source, target
     return copy

@@ -118,7 +118,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     [
         (("nobody", "small", "fp32"), "family is 'nobody', expected one of flow, unet"),
         (("unet", "huge", "fp32"), "size is 'huge', expected one of paper, small"),
-        (("flow", "small", "int4"), "precision is 'int4', expected one of fp32, fp16, bf16"),
+        (("flow", "small", "int4"), "precision is 'int4', expected one of fp32, fp16, bf16, int8"),
     ],
 )
 def test_bad_arguments(arguments: tuple[str, ...], message: str) -> None:

@@ -24,7 +24,7 @@ from fetfast.backends.trt_build import BATCHES, LIBRARIES
 from fetfast.errors import BadInput, BadPlan, Unavailable
 from fetfast.models import FAMILIES, family
 from fetfast.plan import Plan
-from fetfast.spec import PRECISIONS, Spec, Stage, TensorSpec
+from fetfast.spec import Spec, Stage, TensorSpec
 
 RTX, FULL = LIBRARIES["tensorrt_rtx"], LIBRARIES["tensorrt"]
 ADA = gpu.Gpu(0, "NVIDIA GeForce RTX 4090", "8.9")
@@ -50,7 +50,7 @@ def built(plan: Plan, stage: Stage, capability: str) -> tuple[bytes, str]:
     return trt_build.build(RTX, plan, stage, capability, heard.append), "\n".join(heard)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("name, size", [(n, size) for n in FAMILIES for size in family(n).SPECS])
 def test_every_stage_builds_in_the_plan_s_precision(name: str, size: str, precision: str, make_plan: Any) -> None:
     plan = make_plan(name, size, precision)

@@ -18,7 +18,7 @@ from fetfast.inputs import Scene, Target  # noqa: E402
 from fetfast.models import unet  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.spec import BLENDSHAPES, REGIONS  # noqa: E402
-from fetfast.train import data, loop, losses, recipes  # noqa: E402
+from fetfast.train import calibrate, data, loop, losses, recipes  # noqa: E402
 
 R, S, N = 128, 64, 12
 
@@ -195,3 +195,17 @@ def test_what_is_no_set_of_pairs_is_refused(folder, tmp_path):
     np.save(tmp_path / "truth.npy", np.zeros((2, R, R), np.uint8))
     with pytest.raises(BadInput, match="truth"):
         data.Pairs.open(tmp_path)
+
+
+def test_int8_is_calibrated_on_training_rows(folder, short):
+    found = calibrate.samples("unet", "small", folder, count=5)
+    assert found.keys() == {"unet"}, "the precise stage stays f32"
+    spec = unet.SPECS["small"].stage("unet")
+    assert [{name: x.shape for name, x in sample.items()} for sample in found["unet"]] == [
+        {t.name: (1, *t.shape) for t in spec.inputs}
+    ] * 5
+    again = calibrate.samples("unet", "small", folder, count=5)
+    assert all(np.array_equal(a["warped"], b["warped"]) for a, b in zip(found["unet"], again["unet"], strict=True))
+    assert len(list(calibrate.samples("unet", "small", folder)["unet"])) == 8, "each training row once, none held out"
+    with pytest.raises(BadInput, match="no inputs for flow small, only for unet small"):
+        calibrate.samples("flow", "small", folder)
