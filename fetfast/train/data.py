@@ -45,6 +45,7 @@ from fetfast.ops.heatmap import contours, first_flow
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 FINE = 2  # the picture that is warped is this much finer than the network's: run time warps the frame's own pixels
+GAP, OPENING = 0.03, 4.0  # crop sides between lips that count as parted; how much more often such a pair is seen
 NOISE = 0.0015  # of a landmark, crop sides: the landmarker's own
 SOFT, BLOCKS = 0.25, 0.3  # how often a pair is blurred, and its target a JPEG
 ROWS: dict[str, tuple[str, tuple[int | None, ...]]] = {  # None: R, the pictures' side
@@ -116,6 +117,13 @@ class Pairs:
         off = np.nan_to_num(self.readings[:, 1] - self.arrays["source_blendshapes"])
         persons = self.arrays["person"]
         return np.stack([off[persons == person].mean(axis=0) for person in range(persons.max() + 1)])
+
+    @property
+    def opening(self) -> NDArray[np.float64]:
+        """f64 [N], 0 ... 1: how far the mouth opens from target to truth, which leaves most to be painted."""
+        gaps = [np.linalg.norm(self.arrays[f"{end}_points"][:, 13] - self.arrays[f"{end}_points"][:, 14], axis=1)
+                for end in ("target", "driven")]  # fmt: skip
+        return ((gaps[1] - gaps[0]) / GAP).clip(0, 1).astype(np.float64)
 
     @property
     def digest(self) -> str:
@@ -259,8 +267,10 @@ def batches(
 
     def batch(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([seed, step])
-        return make(pairs, rng.choice(pairs.trained, count), size, rng)
+        return make(pairs, rng.choice(pairs.trained, count, p=chance), size, rng)
 
+    chance = 1 + OPENING * pairs.opening[pairs.trained]
+    chance /= chance.sum()
     pool = ThreadPoolExecutor(1)
     try:
         waiting = [pool.submit(batch, first), pool.submit(batch, first + 1)]
