@@ -222,7 +222,7 @@ def main() -> int:
     rows: list[Row] = []
     for one in ops(sizes):
         calls, about = prepared(one, wanted)
-        timings = measure.interleaved(calls, queued=True, **how)
+        timings = measure.interleaved(calls, queued=True, **how) if "eager" in calls else {}
         rows += measure.compare(one.name, timings, "eager", about, threads=measure.threads())
         rows += [measure.row(one.name, way, None, **why) for way, why in about.items() if way not in timings]
     if PLACE.type == "cpu":

@@ -44,8 +44,8 @@ def paste(M: np.ndarray, shape: tuple[int, ...], place: torch.device) -> Callabl
     H, W, _ = shape
     inverse = np.linalg.inv(np.vstack([M, [0, 0, 1]]))[:2]
     corners = M @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
-    x0, y0 = np.floor(corners.min(1)).clip(0).astype(int)
-    x1, y1 = np.ceil(corners.max(1)).clip(0, [W, H]).astype(int)
+    x0, y0 = np.floor(corners.min(1)).clip(0).astype(int).tolist()
+    x1, y1 = np.ceil(corners.max(1)).clip(0, [W, H]).astype(int).tolist()
     p = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1) + 0.5
     c = p @ inverse[:, :2].T + inverse[:, 2]
     t = (np.minimum(c, 1 - c) / FEATHER).clip(0, 1)

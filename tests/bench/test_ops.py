@@ -47,6 +47,12 @@ def test_plain_forms_are_the_ops():
         assert off < (op.alike or 1e-4), op.name
 
 
+def test_opencv_does_the_same():
+    frame_ops = pytest.importorskip("bench_frame_ops", reason="without OpenCV")
+    for case in frame_ops.cases():
+        assert frame_ops.difference(case) < case.closeness, case.name
+
+
 def test_the_face_is_a_face():
     points = face_points()[0]
     eyes, mouth = points[468:478].mean(0), points[[topology.LIP_PAIRS[0][0]]].mean(0)
