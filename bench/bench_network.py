@@ -166,6 +166,14 @@ def main() -> int:
     return measure.finish("network", rows, missed, options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    torch.set_num_threads(measure.threads())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FETFAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @lru_cache(maxsize=1)
 def checked(case: str) -> tuple[dict[str, Call], About]:
     return prepared(cases()[case](), WAYS)
