@@ -41,7 +41,6 @@ plan.digest
 mark("open the plan, hash it")
 card = next(iter(gpu.gpus()), None)
 library, target = trt_build.choose(plan.precision, card, None if card else sys.argv[2])
-from functools import partial
 from importlib import import_module
 trt = import_module(library.module)
 runtime = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR))

@@ -19,18 +19,28 @@ from fetfast.machine import machine
 from fetfast.plan import SHIPPED
 
 FETFAST = str(Path(sys.executable).parent / "fetfast")
-SUITES = ("ops", "network", "engine", "start", "scaling", "memory", "frame_ops", "tensorrt")
+# What matters most comes first. Those without a bench_NAME.py run once for each plan that ships.
+SUITES = (
+    "start", "engine", "stream", "network", "loop", "ops", "frame_ops", "memory", "scaling", "tensorrt", "evaluate"
+)  # fmt: skip
 
 
 def commands(quick: bool) -> dict[str, list[str]]:
     """Name -> what runs it; the file that it writes is to be put at the end."""
     few = ["--quick"] if quick else []
-    found = {name: [sys.executable, str(ROOT / "bench" / f"bench_{name}.py"), *few, "--out"] for name in SUITES}
-    for plan in sorted(path.stem for path in SHIPPED.glob("*.plan")):
-        steps, every = ("20", "40") if quick else ("200", "6")
-        found[f"stream-{plan}"] = [FETFAST, "bench", "--plan", plan, "--steps", steps, "--json"]
-        found[f"loop-{plan}"] = [FETFAST, "bench", "loop", "--plan", plan, "--json"]
-        found[f"evaluate-{plan}"] = [FETFAST, "evaluate", plan, "--every", every, "--json"]
+    steps, every = ("20", "40") if quick else ("200", "6")
+    of_a_plan = {
+        "stream": ["bench", "--steps", steps, "--plan"],
+        "loop": ["bench", "loop", "--plan"],
+        "evaluate": ["evaluate", "--every", every],
+    }
+    found: dict[str, list[str]] = {}
+    for suite in SUITES:
+        if words := of_a_plan.get(suite):
+            plans = sorted(path.stem for path in SHIPPED.glob("*.plan"))
+            found |= {f"{suite}-{plan}": [FETFAST, *words, plan, "--json"] for plan in plans}
+        else:
+            found[suite] = [sys.executable, str(ROOT / "bench" / f"bench_{suite}.py"), *few, "--out"]
     return found
 
 
