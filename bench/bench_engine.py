@@ -38,6 +38,7 @@ from fetfast.spec import REGIONS
 STEP, NETWORK, ALL = "stream step", "network: ", "all"
 ROUNDING = 0.1  # levels: f32 in another order turns the rounding of one pixel in ten at most
 INT8 = 2.0  # levels: more than that is seen
+SECONDS = 10.0  # of a case: no new round after
 BAR, BARS = 33.0, {"int8": 20.0}  # ms of a stream step, and those of a precision
 
 
@@ -109,10 +110,12 @@ def measured(family: str, engines: dict[str, Engine], rounds: int, warm_up: int 
         if case.startswith(("transfer", STEP, NETWORK)):
             calls = {way: calls[case] for way, calls in by_way.items()}
             more = {} if case.startswith(NETWORK) else about
-            rows += measure.compare(f"{family}, {case}", measure.interleaved(calls, rounds, warm_up), BASE, more)
+            rows += measure.compare(
+                f"{family}, {case}", measure.interleaved(calls, rounds, warm_up, SECONDS), BASE, more
+            )
         else:
             alike[case] = by_way[BASE][case]
-    timings = measure.interleaved(alike, rounds, warm_up)
+    timings = measure.interleaved(alike, rounds, warm_up, SECONDS)
     return rows + [measure.row(f"{family}, {case}", ALL, timing) for case, timing in timings.items()], []
 
 

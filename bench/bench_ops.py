@@ -215,7 +215,7 @@ def main() -> int:
     options = measure.options("ops", __doc__)
     use_threads()
     sizes, wanted = SIZES, WAYS
-    how: dict[str, Any] = {"rounds": 60, "seconds": 20.0, "settle": 1}
+    how: dict[str, Any] = {"rounds": 60, "seconds": 8.0, "settle": 1}
     if options.quick:
         sizes, wanted = {"small": SIZES["small"]}, ("eager", "ours")
         how = {"rounds": 5, "seconds": 0.5, "warm_up": 1}

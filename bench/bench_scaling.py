@@ -59,7 +59,7 @@ Series = dict[int, Call]  # size -> call
 
 def series(case: str, calls: Series, rounds: int, items: bool = False) -> list[Row]:
     """A row for each size; `items`: a call does as many as its size says."""
-    timings = measure.interleaved({str(size): call for size, call in calls.items()}, rounds, 2, seconds=20)
+    timings = measure.interleaved({str(size): call for size, call in calls.items()}, rounds, 2, seconds=6)
     first = next(iter(timings))
     rows = []
     for size, (way, timing) in zip(calls, timings.items(), strict=True):

@@ -30,7 +30,7 @@ from fetfast.face.nets import TASK
 SOURCE = Path(__file__).parents[1] / "demo" / "smile.png"
 BASE = "eager"
 IMPORT, ENGINE, TRANSFER = "import", "Engine()", "fetfast transfer"
-QUICK, FULL = (1, 0), (9, 1)  # rounds, and those before them
+QUICK, FULL = (1, 0), (7, 1)  # rounds, and those before them
 IMPORT_BAR, TRANSFER_BAR, PEAK_BAR = 30.0, 1500.0, 500.0  # ms, ms, MB
 
 

@@ -36,10 +36,8 @@ PLACE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OURS = [f"{backend} {precision}" for backend in BACKENDS if backend != "eager" for precision in (*FLOATS, "int8")]
 BASE, ORT = "eager fp32", "onnxruntime fp32"
-# Of PyTorch on a processor fp16 is software, a hundred times slower than all else: once is enough to see it.
-COMPILED = [f"torch.compile {p}" for p in FLOATS if not (p == "fp16" and PLACE.type == "cpu")]
 CALIBRATED_ON = 4  # inputs, for int8: enough for its speed, and noise all the same
-WAYS = [*(f"eager {p}" for p in FLOATS), *COMPILED, ORT, *OURS]
+WAYS = [*(f"{what} {precision}" for what in ("eager", "torch.compile") for precision in FLOATS), ORT, *OURS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +66,8 @@ def call(case: Case, way: str, inputs: dict[str, Arrays]) -> Call:
     """All the case's stages, one after the other. Raises FetfastError where that cannot be here."""
     what, precision = way.split()
     if what in ("eager", "torch.compile"):
+        if precision == "fp16" and PLACE.type == "cpu":
+            raise Unavailable("PyTorch's fp16 is software on a processor, a hundred times slower than all else")
         nets = {stage.name: _pytorch(case, stage, precision, what) for stage in case.spec.stages}
         inputs = {stage: {key: _channels_last(x) for key, x in given.items()} for stage, given in inputs.items()}
     elif what == "onnxruntime":
