@@ -24,8 +24,9 @@ import measure
 import numpy as np
 import pytest
 import torch
-from frames import BASE, EAGER, SOURCE, Call, shipped
-from measure import Row
+from measure import Call, Row
+from pictures import SOURCE
+from plans import BASE, EAGER, shipped
 
 from fetfast import assets, image
 from fetfast.bench import drivers, target

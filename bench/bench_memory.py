@@ -19,8 +19,8 @@ from typing import Any
 
 import measure
 import numpy as np
-from frames import BASE, Family, Way, shipped
 from measure import Row
+from plans import BASE, Family, Way, shipped
 
 from fetfast.bench import target
 

@@ -30,7 +30,8 @@ import measure
 import pytest
 import torch
 from measure import Row, Timing
-from ways import BASE, ORT, OURS, PLACE, WAYS, Call, Case, call, error, exact, inputs_of
+from plans import BASE
+from ways import ORT, OURS, PLACE, WAYS, Call, Case, call, error, exact, inputs_of
 
 from fetfast.backends import eager
 from fetfast.errors import FetfastError

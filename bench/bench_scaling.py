@@ -29,8 +29,9 @@ from unittest.mock import patch
 import measure
 import numpy as np
 import torch
-from frames import BASE, SOURCE, Call, at, tiled
-from measure import Row
+from measure import Call, Row
+from pictures import SOURCE, tiled
+from plans import BASE, at
 from ways import inputs_of
 
 from fetfast import _native, backends, export, image

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 FLUSH_BYTES = 256 << 20  # more than any GPU's L2
 
+Call = Callable[[], object]
 Row = dict[str, Any]
 
 
@@ -49,7 +50,7 @@ class Timing:
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]],
+    ways: Mapping[str, Call],
     rounds: int = 30,
     warm_up: int = 3,
     seconds: float | None = None,  # no new round after so many, once one is warmed up and three are taken
@@ -93,7 +94,7 @@ def _gpu() -> bool:
     return "torch" in sys.modules and sys.modules["torch"].cuda.is_available()
 
 
-def _host(call: Callable[[], object]) -> float:
+def _host(call: Call) -> float:
     wait = _flushed().cuda.synchronize if _gpu() else lambda: None
     wait()
     begin = time.perf_counter()
@@ -102,7 +103,7 @@ def _host(call: Callable[[], object]) -> float:
     return (time.perf_counter() - begin) * 1e3
 
 
-def _events(call: Callable[[], object]) -> float:
+def _events(call: Call) -> float:
     torch = _flushed()
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()

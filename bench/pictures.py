@@ -1,13 +1,27 @@
-"""What the suites feed to ops: pictures, fields, matrices and a face's points, the same in every run."""
+"""What the suites feed to ops and engines: pictures, fields, matrices and a face's points, the same in every run.
+
+The face is scikit-image's astronaut; `fetfast.bench` has the stream's frames of her.
+"""
 
 from __future__ import annotations
 
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from fetfast import assets, image
 from fetfast.plan import Plan
+
+SOURCE = Path(__file__).parents[1] / "demo" / "surprise.png"  # a render: an expression far from the target's own
+CLOSE_UP = np.s_[:256, 100:356]  # of the astronaut: her face is a third of its width
+
+
+def tiled(side: int, rows: int = 1, columns: int = 1) -> np.ndarray:
+    """u8: the close-up, scaled to `side`, rows x columns times."""
+    close_up = image.load(assets.path("astronaut.png"))[CLOSE_UP]
+    return np.tile(np.asarray(Image.fromarray(close_up).resize((side, side))), (rows, columns, 1))
 
 
 def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

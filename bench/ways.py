@@ -35,7 +35,7 @@ Call = Callable[[], dict[str, Arrays]]  # a case on its inputs: stage name -> ou
 PLACE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OURS = [f"{backend} {precision}" for backend in BACKENDS if backend != "eager" for precision in (*FLOATS, "int8")]
-BASE, ORT = "eager fp32", "onnxruntime fp32"
+ORT = "onnxruntime fp32"
 CALIBRATED_ON = 4  # inputs, for int8: enough for its speed, and noise all the same
 WAYS = [*(f"{what} {precision}" for what in ("eager", "torch.compile") for precision in FLOATS), ORT, *OURS]
 

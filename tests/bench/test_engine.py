@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 import bench_engine
-import frames
+import plans
 
 from fetfast import bench
 from fetfast.engine import Engine
@@ -18,8 +18,8 @@ from fetfast.plan import Plan
 
 @pytest.fixture(scope="module")
 def flow() -> dict[str, Engine]:
-    family = next(family for family in frames.shipped() if family.name == "flow small")
-    assert list(family.ways)[:1] == [frames.BASE] and "openvino fp32" in family.ways
+    family = next(family for family in plans.shipped() if family.name == "flow small")
+    assert list(family.ways)[:1] == [plans.BASE] and "openvino fp32" in family.ways
     return {name: way.engine() for name, way in family.ways.items()}
 
 
@@ -53,7 +53,7 @@ def test_rows(flow):
     rows, wrong = bench_engine.measured("flow small", flow, rounds=1)
     assert not wrong
     steps = {row["way"]: row for row in rows if row["case"] == "flow small, stream step"}
-    assert set(steps) == set(flow) and steps[frames.BASE]["ratio"] == 1
+    assert set(steps) == set(flow) and steps[plans.BASE]["ratio"] == 1
     assert steps["openvino fp32"]["error"] <= bench_engine.ROUNDING
     assert {row["way"] for row in rows if row["case"] == "flow small, paste"} == {bench_engine.ALL}
 
@@ -67,7 +67,7 @@ def test_a_wrong_backend_is_not_timed(flow, monkeypatch):
 
 @pytest.mark.parametrize("half, int8, over", [(33.1, 19.9, "fp16"), (32.9, 20.1, "int8"), (32.9, 19.9, None)])
 def test_bars(half, int8, over):
-    times = {"openvino fp16": half, "openvino int8": int8, frames.BASE: 99.0}
+    times = {"openvino fp16": half, "openvino int8": int8, plans.BASE: 99.0}
     rows = [{"case": "unet small, stream step", "way": way, "median_ms": ms} for way, ms in times.items()]
     rows.append({"case": "unet small, transfer", "way": "openvino fp16", "median_ms": 99.0})
     missed = bench_engine.missed(rows)
@@ -76,7 +76,7 @@ def test_bars(half, int8, over):
 
 def test_halves_become_another_precision_and_floats_stay():
     plan = Plan.open("unet_fp16")
-    f32, bf16 = frames.at(plan, "fp32"), frames.at(plan, "bf16")
+    f32, bf16 = plans.at(plan, "fp32"), plans.at(plan, "bf16")
     assert {w.dtype.name for w in f32.weights.values()} == {"float32"}
     assert {w.dtype.name for w in bf16.weights.values()} == {"float32", "bfloat16"}
     assert all(np.array_equal(f32.weights[name], w.astype(np.float32)) for name, w in plan.weights.items())
@@ -84,22 +84,20 @@ def test_halves_become_another_precision_and_floats_stay():
 
 def test_an_int8_plan_is_compared_with_its_familys_floats(tmp_path, monkeypatch):
     names = ("flow_fp32", "unet_fp16", "unet_int8")
-    plans = {
+    made = {
         name: SimpleNamespace(precision=name[-4:], path=name, spec=SimpleNamespace(family=name[:4], size="small"))
         for name in names
     }
     for name in names:
         (tmp_path / f"{name}.plan").touch()
-    monkeypatch.setattr(frames, "SHIPPED", tmp_path)
-    monkeypatch.setattr(frames.Plan, "open", lambda path: plans[path.stem])
-    monkeypatch.setattr(
-        frames.backends, "examine", lambda plan: {"triton": "no GPU", "openvino": None, "eager": "int8"}
-    )
-    flow, unet = frames.shipped()
-    assert list(flow.ways) == [frames.BASE, "openvino fp32"]
+    monkeypatch.setattr(plans, "SHIPPED", tmp_path)
+    monkeypatch.setattr(plans.Plan, "open", lambda path: made[path.stem])
+    monkeypatch.setattr(plans.backends, "examine", lambda plan: {"triton": "no GPU", "openvino": None, "eager": "int8"})
+    flow, unet = plans.shipped()
+    assert list(flow.ways) == [plans.BASE, "openvino fp32"]
     assert unet.ways == {
-        frames.BASE: ("unet_fp16", "fp32", "eager"),
-        frames.EAGER: ("unet_fp16", "bf16", "eager"),
+        plans.BASE: ("unet_fp16", "fp32", "eager"),
+        plans.EAGER: ("unet_fp16", "bf16", "eager"),
         "openvino fp16": ("unet_fp16", "fp16", "openvino"),
         "openvino int8": ("unet_int8", "int8", "openvino"),
     }

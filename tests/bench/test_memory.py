@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import bench_memory
-import frames
+import plans
 import pytest
 
 from fetfast.plan import SHIPPED
@@ -25,7 +25,7 @@ def test_the_peak_counts_what_was_given_back():
 
 
 def test_an_engine_in_a_process_of_its_own():
-    way = frames.Way(str(SHIPPED / "flow_fp32.plan"), "fp32", "openvino")
+    way = plans.Way(str(SHIPPED / "flow_fp32.plan"), "fp32", "openvino")
     figures = bench_memory.held(way, 4)
     assert 50 < figures["peak_mb"] < 500
     if bench_memory.on_device() is None:
@@ -35,9 +35,9 @@ def test_an_engine_in_a_process_of_its_own():
 def test_ratios_are_to_the_base(monkeypatch):
     peaks = {"fp32": 400.0, "fp16": 100.0}
     monkeypatch.setattr(bench_memory, "held", lambda way, batch: {"peak_mb": batch * peaks[way.precision]})
-    ways = {frames.BASE: frames.Way("", "fp32", "eager"), "openvino fp16": frames.Way("", "fp16", "openvino")}
-    rows = bench_memory.measured(frames.Family("unet small", ways, {}), (1, 8))
-    assert [(row["case"], row["ratio"], row["batch"]) for row in rows if row["way"] != frames.BASE] == [
+    ways = {plans.BASE: plans.Way("", "fp32", "eager"), "openvino fp16": plans.Way("", "fp16", "openvino")}
+    rows = bench_memory.measured(plans.Family("unet small", ways, {}), (1, 8))
+    assert [(row["case"], row["ratio"], row["batch"]) for row in rows if row["way"] != plans.BASE] == [
         ("unet small, batch 1", 4.0, 1), ("unet small, batch 8", 4.0, 8),
     ]  # fmt: skip
     assert json.dumps(rows)

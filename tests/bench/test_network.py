@@ -5,7 +5,8 @@ import json
 import bench_network
 import pytest
 from measure import Timing
-from ways import BASE, ORT
+from plans import BASE
+from ways import ORT
 
 from fetfast.models import FAMILIES, family
 

@@ -1,36 +1,19 @@
-"""What the suites of whole frames share: pictures of one face, and engines beside plain PyTorch.
-
-The face is scikit-image's astronaut; `fetfast.bench` has the stream's frames of her.
-"""
+"""The plans that ship, and the ways to run them: on each backend, and on plain PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
-from PIL import Image
 
-from fetfast import assets, backends, image
+from fetfast import backends
 from fetfast.engine import Engine
-from fetfast.image import Frame
 from fetfast.plan import SHIPPED, Plan
 
-SOURCE = Path(__file__).parents[1] / "demo" / "surprise.png"  # a render: an expression far from the target's own
 BASE, EAGER = "eager fp32", "eager bf16"
-CLOSE_UP = np.s_[:256, 100:356]  # of the astronaut: her face is a third of its width
 DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
-
-Call = Callable[[], Any]
-
-
-def tiled(side: int, rows: int = 1, columns: int = 1) -> Frame:
-    """The close-up, scaled to `side`, rows x columns times."""
-    close_up = image.load(assets.path("astronaut.png"))[CLOSE_UP]
-    return np.tile(np.asarray(Image.fromarray(close_up).resize((side, side))), (rows, columns, 1))
 
 
 def at(plan: Plan, precision: str) -> Plan:
