@@ -215,9 +215,10 @@ def _to_rgb(image: Any) -> Frame:
 
     image = _to_srgb(ImageOps.exif_transpose(image))
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if image.mode.startswith("I") else 255.0
-        image = Image.fromarray((np.nan_to_num(values / top).clip(0, 1) * 255 + 0.5).astype(np.uint8))
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        # Floats are 0 ... 1 by custom, but Pillow itself makes them 0 ... 255.
+        top = 65535.0 if image.mode != "F" else 1.0 if values.max() <= 1.01 else 255.0
+        image = Image.fromarray(((values / top).clip(0, 1) * 255 + 0.5).astype(np.uint8))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGBA", rgba.size, "white")

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -272,6 +274,32 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path):
         (tmp_path / "dir.png").mkdir(exist_ok=True)
         with pytest.raises(BadInput, match=words):
             image.check_output(path)
+
+
+def test_an_image_that_fills_the_disk_leaves_nothing(tmp_path: Path):
+    """The limit on a file's size stands for the disk's end."""
+    code = f"""
+import resource, numpy as np
+from fetfast import image
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+for ending in image.FORMATS:
+    try:
+        image.save({str(tmp_path)!r} + "/a" + ending, noise)
+    except image.BadInput as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.count("cannot be written") == len(image.FORMATS), done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_floats_are_0_to_1_or_0_to_255(tmp_path: Path, top):
+    grey = FRAME[:, :, 0].copy()
+    grey[0, 0] = 255
+    path = write(tmp_path, encoded(Image.fromarray((grey / np.float32(255 / top)).astype(np.float32)), "TIFF"))
+    np.testing.assert_array_equal(image.load(path)[:, :, 1], grey)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch):
