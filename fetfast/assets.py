@@ -118,8 +118,9 @@ def _fetch(name: str, asset: Asset, target: Path) -> None:
                 continue
             aside.replace(target)
             return
+    state = "is damaged in the cache and" if target.exists() else "is not in the cache and"
     raise MissingAsset(
-        f"assets.path(): {name} could not be fetched ({'; '.join(failures)}); "
+        f"assets.path(): {name} {state} could not be fetched ({'; '.join(failures)}); "
         f"put the file with SHA-256 {asset.sha256} at {target}"
     )
 

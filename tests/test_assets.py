@@ -55,6 +55,13 @@ def test_what_was_damaged_in_the_cache_is_fetched_again(origin: Path, cache: Pat
     assert assets.path("thing").read_bytes() == CONTENT
 
 
+def test_damage_that_cannot_be_mended_is_said(origin: Path, cache: Path) -> None:
+    assets.path("thing").write_bytes(CONTENT[:100])
+    origin.unlink()
+    with pytest.raises(MissingAsset, match=r"damaged in the cache.*put the file with SHA-256"):
+        assets.path("thing")
+
+
 @pytest.mark.parametrize("wrong", [b"", CONTENT[:-1], CONTENT + b"x", b"X" + CONTENT[1:]])
 def test_a_wrong_file_is_refused_and_nothing_kept(origin: Path, cache: Path, wrong: bytes) -> None:
     origin.write_bytes(wrong)
