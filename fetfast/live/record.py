@@ -6,7 +6,6 @@ from contextlib import suppress
 from fractions import Fraction
 from threading import Thread
 
-from fetfast.errors import BadInput
 from fetfast.image import Frame
 from fetfast.live.channel import Channel, Closed
 from fetfast.live.stats import Stats
@@ -66,12 +65,12 @@ class Recorder:
             for time, frame in self._given:
                 with self._stats.timed("encode"):
                     self._writer.write(time, frame)
-        except (OSError, BadInput) as error:
+        except Exception as error:  # whatever it is: the loop goes on without its recording
             self._given.close()
             self.trouble = f"the recording ended after {self.frames} frames: {reason(error)}"
         try:
             self._writer.close(self._whole and self.trouble is None)
-        except OSError as error:
+        except Exception as error:
             self.trouble = self.trouble or f"the recording could not be finished: {reason(error)}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -224,11 +225,15 @@ class Writer:
         options = (
             {} if kind == "matroska" else {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof+delay_moov"}
         )
-        self._container = av.open(aside, "w", format=kind, timeout=TIMEOUT, options=options)
-        if mark:
-            self._container.metadata["comment"] = MARK
-        self._video: Any = None
-        self._sound = _Sound(av, sound, self._container) if sound is not None else None
+        try:
+            self._container = av.open(aside, "w", format=kind, timeout=TIMEOUT, options=options)
+            if mark:
+                self._container.metadata["comment"] = MARK
+            self._video: Any = None
+            self._sound = _Sound(av, sound, self._container) if sound is not None else None
+        except BaseException:
+            self._aside.unlink()
+            raise
 
     def write(self, time: Fraction, frame: Frame) -> None:
         """The next frame u8 [H, W, 3], shown from `time` on, seconds."""
@@ -299,7 +304,7 @@ _FAST = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20"}
 
 
 class _Sound:
-    """The sound of a file on its way into another one."""
+    """The sound of a file on its way into another one. What is damaged is left out."""
 
     def __init__(self, av: ModuleType, source: str | os.PathLike[str], to: Any) -> None:
         self._from, self._to = av.open(str(source), timeout=TIMEOUT), to
@@ -307,6 +312,8 @@ class _Sound:
         self._stream = next(iter(self._from.streams.audio), None)
         self._packets = self._from.demux(self._stream) if self._stream else iter(())
         self._next: Any = None
+        error = av.error
+        self._damage = (error.InvalidDataError, error.ArgumentError, error.EOFError, error.PatchWelcomeError)
         if self._stream is None:
             return
         codec = self._stream.codec_context
@@ -320,20 +327,26 @@ class _Sound:
 
     def copy(self, until: Fraction | None) -> None:
         """Takes along what is heard until then, or all."""
-        while (packet := self._next or next(self._packets, None)) is not None:
+        while (packet := self._next or self._read()) is not None:
             self._next = packet
             if packet.pts is not None and until is not None and packet.pts * packet.time_base - self._origin > until:
                 return
             self._next = None
-            if self._copies:
-                self._copy(packet)
-            else:
-                for frame in packet.decode():
-                    frame.pts = None  # the encoder counts samples itself
-                    self._to.mux(self._out.encode(frame))
+            with suppress(*self._damage):
+                if self._copies:
+                    self._copy(packet)
+                else:
+                    for frame in packet.decode():
+                        frame.pts = None  # the encoder counts samples itself
+                        self._to.mux(self._out.encode(frame))
         if self._stream is not None and not self._copies:
             self._to.mux(self._out.encode(None))
             self._copies = True  # all is encoded: nothing is left to flush
+
+    def _read(self) -> Any:
+        with suppress(*self._damage):
+            return next(self._packets, None)
+        return None
 
     def _copy(self, packet: Any) -> None:
         if packet.dts is None:

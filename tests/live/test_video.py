@@ -112,6 +112,27 @@ def test_sound_comes_along(tmp_path, codec, ending, kept):
     assert abs(after[1] - before[1]) < 0.04 and abs(after[2] - before[2]) < 0.04
 
 
+def test_damaged_sound_is_left_out(tmp_path):
+    """The pictures go on; the sound that is whole comes along."""
+    content = raw(tmp_path / "s.mkv", frames=50, sound="mp2").read_bytes()
+    random, source, out = np.random.default_rng(0), tmp_path / "damaged.mkv", tmp_path / "v.mp4"
+    for _ in range(8):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        where = random.integers(len(content) // 10, len(content), len(content) // 50)
+        damaged[where] = random.integers(256, size=len(where))
+        source.write_bytes(damaged.tobytes())
+        write(out, [Fraction(i, 25) for i in range(50)], sound=source)
+        with Reader(out) as reader:
+            assert len(list(reader)) == 50
+    assert {file.name for file in tmp_path.iterdir()} == {"s.mkv", "damaged.mkv", "v.mp4"}
+
+
+def test_a_writer_that_cannot_start_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Writer(tmp_path / "v.mp4", sound=tmp_path / "none.mp4")
+    assert not list(tmp_path.iterdir())
+
+
 def test_sound_stops_where_the_pictures_were_interrupted(tmp_path):
     source = raw(tmp_path / "s.mp4", frames=50, sound="aac")
     writer = Writer(tmp_path / "v.mp4", Fraction(25), sound=source)
