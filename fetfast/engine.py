@@ -44,8 +44,8 @@ class Engine:
             raise Unavailable(f"{self.plan.name} asks for inputs that this version cannot build: {', '.join(missing)}")
         self.backend, self.skipped = backends.choose(self.plan, backend, device)
         self.device = device
+        self.landmarker = Landmarker()  # first: where its networks cannot be had nothing need be compiled
         self._runners = backends.load(self.backend, self.plan, device)
-        self.landmarker = Landmarker()
 
     def _has_source(self, name: str) -> bool:
         return name in BUILDERS or any(o.name == name for s in self.plan.spec.stages for o in s.outputs)
@@ -74,7 +74,7 @@ class Engine:
         options = self.options(intensity, regions)
         sources = [
             (known or self._largest(frame, _name("src", src, i)), frame)
-            for i, (frame, known) in enumerate(self._sources(src))
+            for i, (frame, known) in enumerate(self._sources(src, "src"))
         ]
         targets, _, give_back = image.read(tgt, "tgt")
         n = max(len(sources), len(targets))
@@ -102,8 +102,14 @@ class Engine:
 
         frames: images, or `Face`s where the landmarks are known. Arguments otherwise as in `transfer`; the results
         come in the kind of `tgt`, one for each frame. A frame in which no face is found repeats the last expression,
-        and gives the target as it is before the first face was seen.
+        and gives the target as it is before the first face was seen. A frame that is no image raises BadInput, naming
+        it as frames[i]: the results before it stand.
         """
+        if isinstance(frames, str | bytes | os.PathLike) or not isinstance(frames, Iterable):
+            raise BadInput(
+                f"stream(): frames is a {type(frames).__name__}, expected a list or iterator of images; "
+                "for a video file see fetfast.Loop"
+            )
         options = self.options(intensity, regions)
         targets, batched, give_back = image.read(tgt, "tgt")
         if batched:
@@ -112,10 +118,10 @@ class Engine:
 
     def _steps(self, frames: Iterable[Any], target: Target, give_back: Any, options: dict[str, Any]) -> Iterator[Any]:
         last: tuple[Face, Frame | None] | None = None
-        for item in frames:
-            (frame, known), *more = self._sources(item)
+        for i, item in enumerate(frames):
+            (frame, known), *more = self._sources(item, f"frames[{i}]")
             if more:
-                raise BadInput(f"stream(): a frame is a batch of {len(more) + 1}, expected single images")
+                raise BadInput(f"stream(): frames[{i}] is a batch of {len(more) + 1}, expected single images")
             if known is None and frame is not None:
                 known = self.follow(frame, last[0] if last else None)
             if known is not None:
@@ -196,12 +202,12 @@ class Engine:
             )
         return {"intensity": float(intensity), "regions": tuple(dict.fromkeys(chosen))}
 
-    def _sources(self, src: Any) -> list[tuple[Frame | None, Face | None]]:
+    def _sources(self, src: Any, name: str) -> list[tuple[Frame | None, Face | None]]:
         if isinstance(src, Face):
             return [(None, src)]
         if isinstance(src, list | tuple) and src and all(isinstance(s, Face) for s in src):
             return [(None, s) for s in src]
-        return [(frame, None) for frame in image.read(src, "src")[0]]
+        return [(frame, None) for frame in image.read(src, name)[0]]
 
 
 def _name(argument: str, value: Any, i: int) -> str:

@@ -88,6 +88,46 @@ def test_batches(engine, smile, portrait, result):
         engine.transfer([smile] * 2, [portrait] * 3)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [None, 3, [], np.zeros((0, 0, 3), "u1"), np.zeros((9, 9)), np.zeros((9, 9, 3)), np.zeros((2, 9, 9, 3), "u1")],
+    ids=lambda bad: getattr(bad, "shape", bad),
+)
+def test_a_stream_names_the_frame_that_is_none(engine, smile, portrait, bad):
+    stream = engine.stream([smile, bad], portrait)
+    assert next(stream).shape == portrait.shape
+    with pytest.raises(BadInput, match=r"frames\[1\]"):
+        next(stream)
+
+
+@pytest.mark.parametrize("frames", [None, 3, "driver.mp4", b"x"])
+def test_a_stream_of_no_frames_is_refused_at_once(engine, portrait, frames):
+    with pytest.raises(BadInput, match="frames is a"):
+        engine.stream(frames, portrait)
+
+
+def without(frame, face, side):
+    """A frame without a third of its face: what lies beyond that edge is cut away."""
+    x0, y0, x1, y1 = (round(v) for v in face.box)
+    x, y = (x1 - x0) // 3, (y1 - y0) // 3
+    return {"left": frame[:, x0 + x :], "right": frame[:, : x1 - x], "top": frame[y0 + y :], "bottom": frame[: y1 - y]}[
+        side
+    ]
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_face_beyond_the_edge(engine, smile, portrait, side):
+    """Its mouth still seen, it smiles and makes others smile nearly as much as a whole one; no mouth, no crash."""
+    target = without(portrait, engine.landmarker.detect(portrait)[0], side)
+    source = without(smile, engine.landmarker.detect(smile)[0], side)
+    driven, driving = engine.transfer(smile, target), engine.transfer(source, portrait)
+    assert driven.shape == target.shape and driving.shape == portrait.shape
+    if side != "bottom":
+        for before, after in ((target, driven), (portrait, driving)):
+            gain = blendshapes(engine, after)[SMILE].mean() - blendshapes(engine, before)[SMILE].mean()
+            assert gain > 0.4
+
+
 def test_a_stream_follows_its_driver(engine, smile, portrait, result):
     blank = np.zeros_like(smile)
     frames = list(engine.stream([blank, smile, blank, smile], portrait))
