@@ -24,18 +24,28 @@ def onnx(plan: Plan, path: Path) -> list[Path]:
     return _write_stages(plan, path, lambda stage: plan.onnx(stage.name))
 
 
+def builder(precision: str, capability: str | None = None, server: bool = False) -> tuple[trt_build.Library, str]:
+    """The TensorRT that builds engines here, and what it builds them for: this GPU, or a compute capability by name.
+
+    server: one whose engines NVIDIA Triton Inference Server runs, which those of TensorRT for RTX are not.
+    Raises BadInput, and Unavailable where no TensorRT can build it here; call it before anything is written.
+    """
+    libraries = [trt_build.LIBRARIES["tensorrt"]] if server else trt_build.LIBRARIES.values()
+    return trt_build.choose(precision, next(iter(gpus()), None), capability, libraries)
+
+
 def engines(plan: Plan, path: Path, capability: str | None = None) -> list[Path]:
     """Write each stage as a raw TensorRT engine, named as `onnx` does: for this GPU, or for a compute capability.
 
-    Raises Unavailable where no TensorRT can build it here.
+    Raises as `builder`.
     """
-    library, built_for = trt_build.choose(plan.precision, next(iter(gpus()), None), capability)
+    library, built_for = builder(plan.precision, capability)
     return _write_stages(plan, path, lambda stage: trt_build.fetch(library, plan, stage, built_for))
 
 
 def fill_cache(plan: Plan, capability: str | None = None) -> str:
-    """Build each stage's engine into the cache; returns what for. Raises Unavailable."""
-    library, built_for = trt_build.choose(plan.precision, next(iter(gpus()), None), capability)
+    """Build each stage's engine into the cache; returns what for. Raises as `builder`."""
+    library, built_for = builder(plan.precision, capability)
     for stage in plan.spec.stages:
         trt_build.fetch(library, plan, stage, built_for)
     return f"{library.title}, {built_for}"
@@ -45,12 +55,11 @@ def model_repository(plan: Plan, folder: Path, platform: str = "onnx") -> list[P
     """Write a model repository for NVIDIA Triton Inference Server: a model for each stage, named <plan>_<stage>.
 
     Where every stage feeds the next directly, an ensemble named <plan> joins them. platform: "onnx", or "tensorrt":
-    engines of the full TensorRT for this GPU (the server does not run those of TensorRT for RTX). Raises Unavailable.
+    engines of the full TensorRT for this GPU. Raises as `builder`.
     """
     kind, file = PLATFORMS[platform]
     if platform == "tensorrt":
-        full = [trt_build.LIBRARIES["tensorrt"]]
-        library, built_for = trt_build.choose(plan.precision, next(iter(gpus()), None), libraries=full)
+        library, built_for = builder(plan.precision, server=True)
     written = []
     for stage in plan.spec.stages:
         model = folder / f"{plan.name}_{stage.name}"

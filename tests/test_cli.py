@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,17 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["info", "none.plan"], "none.plan"),
         (["build", "nofamily", "--precision", "fp32", "-o", "p.plan"], "family"),
         (["build", "unet", "--precision", "fp32", "--weights", "blank.png", "-o", "p.plan"], "safetensors"),
-        (["build", "unet", "--precision", "fp32", "-o", "no/such/p.plan"], "No such file or directory"),
+        (["build", "unet", "--precision", "fp32", "-o", "no/such/p.plan"], "does not exist"),
+        (["build", "unet", "--precision", "int8", "--data", "none", "-o", "p.plan"], "no set of training pairs"),
+        (["build", "unet", "--precision", "int8", "--weights", "blank.png", "-o", "p.plan"], "needs --data"),
+        (["synth", "-o", "pairs"], "give --facekit"),
+        (["synth", "--facekit", "none", "-o", "pairs"], "none"),
+        (["transfer", SMILE, SMILE, "-o", "o.mp4", "--hwaccel", "fast"], "'fast' is not one of"),
+        (["live", "--target", SMILE, "--hwaccel"], "requires an argument"),
+        (["live", "--target", SMILE, "--stats-json", "no/such.json"], "does not exist"),
+        (["bench", "--plot", "x.txt"], ".svg or .png"),
+        (["bench", "loop", "--steps", "1"], "No such option"),
+        (["dance"], "No such command"),
         (["bench", "--plan", "none.plan"], "none.plan"),
         (["evaluate", "--targets", "none", "--drivers", "blank.png"], "no such file"),
     ],
@@ -73,10 +84,22 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, monkeypatch, arguments, wo
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("blank.png")
     done = run(*arguments)
     assert done.exit_code == 2, done.output
-    last = done.output.strip().splitlines()[-1]
-    assert words in last
-    assert "Traceback" not in done.output
+    (line,) = done.stderr.strip().splitlines()
+    assert words in line and line.startswith("fetfast: ")
     assert {p.name for p in tmp_path.iterdir()} == {"blank.png"}, "a partial file was left"
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()  # as root, no folder is unwritable
+    monkeypatch.setenv("FETFAST_CACHE", str(tmp_path / "file"))
+    done = run("transfer", SMILE, SMILE, "-o", tmp_path / "o.png", "--plan", "flow_fp32")
+    (line,) = done.stderr.strip().splitlines()
+    assert done.exit_code == 2 and "FETFAST_CACHE" in line
+
+
+def test_a_warning_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("fetfast.plan.Plan.open", lambda _: warnings.warn("it is\nlate", stacklevel=1))
+    assert run("info", "flow_fp32").stderr.splitlines() == ["fetfast: warning: it is late"]
 
 
 def test_info_says_what_is_inside():

@@ -171,6 +171,14 @@ def test_the_commands(tmp_path: Path) -> None:
     ]
     for arguments in ((), ("--onnx", tmp_path / "a.onnx", "--capability", "8.9")):
         assert run("export", "flow_fp32", *arguments).exit_code == 2
+    for arguments in (
+        ("--onnx", tmp_path / "b.onnx", "--tensorrt", tmp_path / "b.engine", "--capability", "9.9"),
+        ("--onnx", tmp_path / "b.onnx", "--model-repository", tmp_path / "b", "--platform", "tensorrt"),
+        ("--onnx", tmp_path / "b.onnx", "--tensorrt", tmp_path / "none" / "b.engine"),
+    ):
+        done = run("export", "flow_fp32", *arguments)
+        assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("b*")), "what cannot be done is said before anything is written"
     key = {"name": "unet_fp16", "stage": "unet", "target": "8.9"}
     cache.write("tensorrt", key, b"x" * 2**20)
     listed = run("cache", "list")
@@ -180,6 +188,12 @@ def test_the_commands(tmp_path: Path) -> None:
     assert json.loads(run("doctor", "--json").output)["cache"]["compiled"]["tensorrt"]["files"] == 1
     assert "freed" in run("cache", "clear").output
     assert not [entry for entry in cache.entries() if entry.kind == "tensorrt"]
+
+
+def test_build_says_first_that_no_engine_can_be_built(tmp_path: Path) -> None:
+    plan = tmp_path / "flow.plan"
+    done = run("build", "flow", "--precision", "fp32", "-o", plan, "--tensorrt", "--capability", "9.9")
+    assert done.exit_code == 2 and not plan.exists()
 
 
 def test_build_fills_the_cache(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from fetfast import __version__
 from fetfast.cli import faces, figures, plans, training
@@ -20,16 +21,30 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="PIL")  # what matters of a file's flaws is an error
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
+        except NoArgsIsHelpError:  # no mistake: click shows the help
+            raise
+        except click.UsageError as error:
+            message = f"{error.format_message()} See: {error.ctx.command_path if error.ctx else 'fetfast'} --help"
         except FetfastError as error:
             message = str(error)
         except BrokenPipeError:  # whoever read our output is gone: click ends quietly
             raise
         except OSError as error:  # a file or folder that the user named, or a full disk
             message = f"{error.filename or 'the file'}: {error.strerror or error}"
-        line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # a name may hold anything
-        click.echo(f"fetfast: {line}", err=True)
+        click.echo(f"fetfast: {_line(message)}", err=True)
         ctx.exit(2)
+
+
+def _line(message: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # a name may hold anything
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"fetfast: warning: {_line(str(message))}", err=True)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -42,7 +57,6 @@ def main() -> None:
     fetfast live --source 0 --target portrait.jpg
     fetfast doctor
     """
-    warnings.filterwarnings("ignore", module="PIL")  # what matters of a file's flaws is an error, on one line
 
 
 for command in (

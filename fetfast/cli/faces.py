@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fetfast.cli.options import FILE, shared
+from fetfast.cli.options import FILE, in_a_folder, shared
 from fetfast.spec import REGIONS
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: st
 @click.option("--virtual-camera", is_flag=True, help="Send the result to a camera that other programs see.")
 @click.option("--record", type=FILE, help="Write the result: .mp4, .mov, .mkv.")
 @click.option("--stats", is_flag=True, help="At the end, show rates, latencies and dropped frames.")
-@click.option("--stats-json", type=FILE, help="Write these figures to a file.")
+@click.option("--stats-json", type=FILE, callback=in_a_folder, help="Write these figures to a file.")
 def live(source: str, target: str, plan: str | None, backend: str, **options: Any) -> None:
     """Drives a face with your own, from a camera, a stream or a video.
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
-from fetfast.cli.options import CAPABILITY_HELP, FILE, PLAN_HELP
+from fetfast.cli.options import CAPABILITY_HELP, FILE, PLAN_HELP, in_a_folder
 from fetfast.spec import PRECISIONS
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
@@ -55,7 +57,7 @@ def doctor(as_json: bool) -> None:
 @click.option("--weights", type=FILE, help="A .safetensors file. Without it: random weights, and the plan says so.")
 @click.option("--precision", type=click.Choice(PRECISIONS), required=True)
 @click.option("--data", type=FILE, help="For int8: training pairs to calibrate on, a folder made by: fetfast synth.")
-@click.option("-o", "--output", type=FILE, required=True, help="The plan file to write.")
+@click.option("-o", "--output", type=FILE, required=True, callback=in_a_folder, help="The plan file to write.")
 @click.option("--tensorrt", is_flag=True, help="Build its TensorRT engines into the cache too.")
 @click.option("--capability", help=CAPABILITY_HELP)
 def build(
@@ -72,6 +74,8 @@ def build(
         raise click.UsageError("--precision int8 needs --data, training pairs to calibrate on")
     if data and precision != "int8":
         raise click.UsageError("--data goes with --precision int8")
+    if tensorrt:
+        deploy.builder(precision, capability)  # said before anything is made
     samples = None
     if data:
         from fetfast.train import calibrate
@@ -86,10 +90,20 @@ def build(
 
 @click.command()
 @click.argument("plan")
-@click.option("--onnx", type=FILE, help="Write ONNX models: FILE, or FILE with the stage's name where there are more.")
-@click.option("--tensorrt", type=FILE, help="Write raw TensorRT engines, as for trtexec; files named as for --onnx.")
+@click.option(
+    "--onnx",
+    type=FILE,
+    callback=in_a_folder,
+    help="Write ONNX models: FILE, or FILE with the stage's name where there are more.",
+)
+@click.option(
+    "--tensorrt",
+    type=FILE,
+    callback=in_a_folder,
+    help="Write raw TensorRT engines, as for trtexec; files named as for --onnx.",
+)
 @click.option("--capability", help=CAPABILITY_HELP)
-@click.option("--model-repository", type=FILE, help="Write a folder for NVIDIA Triton Inference Server.")
+@click.option("--model-repository", type=FOLDER, help="Write a folder for NVIDIA Triton Inference Server.")
 @click.option("--platform", type=click.Choice(("onnx", "tensorrt")), default="onnx", help="What that server runs.")
 def export(
     plan: str, onnx: Path | None, tensorrt: Path | None, capability: str | None, model_repository: Path | None,
@@ -104,6 +118,11 @@ def export(
     if capability and not tensorrt:
         raise click.UsageError("--capability goes with --tensorrt")
     opened = Plan.open(plan)
+    # what cannot be built is said before anything is written
+    if tensorrt:
+        deploy.builder(opened.precision, capability)
+    if model_repository and platform == "tensorrt":
+        deploy.builder(opened.precision, server=True)
     written = [
         *(deploy.onnx(opened, onnx) if onnx else ()),
         *(deploy.engines(opened, tensorrt, capability) if tensorrt else ()),
