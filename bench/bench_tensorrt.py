@@ -24,6 +24,8 @@ from typing import Any
 import measure
 from measure import Timing
 
+from fetfast.errors import Unavailable
+
 BUILD_BAR, LOAD_BAR = 5.0, 1.0  # seconds
 PLAN, CAPABILITY = "unet_paper_fp16.plan", "8.9"
 
@@ -137,4 +139,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Unavailable as reason:
+        sys.exit(str(reason))

@@ -52,7 +52,7 @@ def start(file: dict[str, Any]) -> list[Line]:
 
 
 def frame_ops(file: dict[str, Any]) -> list[Line]:
-    ratios = [row["ratio"] for row in file["rows"] if row["way"] == "ours" and row["case"].endswith("2 threads")]
+    ratios = [row["ratio"] for row in file["rows"] if row["way"] == "ours" and row["case"].endswith(", 2 threads")]
     span = f"{min(ratios):.1f}–{max(ratios):.1f} × faster"
     return [("crop, warp and paste against OpenCV, two threads", span, "python bench/bench_frame_ops.py")]
 

@@ -76,21 +76,17 @@ def source(*files: File) -> str:
 def time(ms: float) -> str:
     if ms >= 1000:
         return f"{ms / 1000:.2f} s"
-    return (
-        f"{ms:.0f} ms"
-        if ms >= 100
-        else f"{ms:.1f} ms"
-        if ms >= 10
-        else f"{ms:.2f} ms"
-        if ms >= 0.1
-        else f"{1e3 * ms:.0f} µs"
-    )
+    if ms < 0.1:
+        return f"{1e3 * ms:.0f} µs"
+    return f"{ms:.{0 if ms >= 100 else 1 if ms >= 10 else 2}f} ms"
 
 
 def cell(row: Row | None) -> str:
     """Median time and memory of a row, and in brackets how many times better than eager they are."""
-    if row is None or "skipped" in row or "wrong" in row:
-        return "wrong" if row and "wrong" in row else "—"
+    if row is None or "skipped" in row:
+        return "—"
+    if "wrong" in row:
+        return "wrong"
     parts = [time(row["median_ms"])] if "median_ms" in row else []
     parts += [f"{row[key]:.0f} MB" for key in ("peak_mb", "device_mb") if row.get(key) is not None]
     ratio = row.get("ratio", 1.0)
@@ -126,9 +122,7 @@ def suite(name: str) -> Callable[[Results], str]:
     """The table of a suite in the common form, a block for each machine that has run it."""
 
     def table(results: Results) -> str:
-        blocks = []
-        for file in results.get(name, []):
-            blocks.append(f"{crossed(file)}\n{source(file)}{plot(file)}")
+        blocks = [f"{crossed(file)}\n{source(file)}{plot(file)}" for file in results.get(name, [])]
         return "\n".join(blocks) or NOTHING
 
     return table
@@ -154,11 +148,10 @@ def stream(results: Results) -> str:
             for name, rate in file["ceilings"].items()
         )
         text = markdown(["stage", "median", "share", "floor", "faster than eager"], rows)
-        versus = f"; eager's threads: {file['eager_threads']}" if file.get("eager_threads") else ""
-        head = f"`{file['plan']}` on {file['backend']}" + (
-            f"; ceilings in the run: {ceilings}{versus}\n" if ceilings else "\n"
-        )
-        blocks.append(f"{head}\n{text}\n{source(file)}{plot(file)}")
+        head = f"`{file['plan']}` on {file['backend']}"
+        head += f"; ceilings in the run: {ceilings}" if ceilings else ""
+        head += f"; eager's threads: {file['eager_threads']}" if file.get("eager_threads") else ""
+        blocks.append(f"{head}\n\n{text}\n{source(file)}{plot(file)}")
     return "\n".join(blocks) or NOTHING
 
 
@@ -197,17 +190,11 @@ def engines(results: Results) -> str:
     """TensorRT: building and loading."""
     blocks = []
     for file in results.get("tensorrt", []):
-        taken = {
-            kind: {r["case"]: r["median_ms"] for r in file["rows"] if r["case"].startswith(kind)}
-            for kind in ("build", "load")
-        }
+        taken = {row["case"]: row["median_ms"] for row in file["rows"]}
+        load = sum(ms for case, ms in taken.items() if case.startswith("load: "))
         rows = [
-            ["build its engine", time(taken["build"]["build: unet"]), "5 s"],
-            [
-                "load plan and cached engines in a new process, up to deserialisation",
-                time(sum(taken["load"].values())),
-                "1 s",
-            ],
+            ["build its engine", time(taken["build: unet"]), "5 s"],
+            ["load plan and cached engines in a new process, up to deserialisation", time(load), "1 s"],
         ]
         head = [f"paper-size U-Net-256, fp16; {file['rows'][0]['way']}", "measured", "bar"]
         blocks.append(f"{markdown(head, rows)}\n{source(file)}")

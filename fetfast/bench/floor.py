@@ -28,7 +28,7 @@ import numpy as np
 
 from fetfast.backends.openvino import core
 from fetfast.engine import Engine
-from fetfast.face import nets
+from fetfast.face import crop_matrix, nets
 from fetfast.inputs import Scene
 from fetfast.machine import threads
 from fetfast.ops.anchors import WIDTHS
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 COPY_BYTES, COPIES = 4 << 20, 8
 SIDE = 1024
 GPU_COPY_BYTES, GPU_SIDE = 256 << 20, 8192
-CROPS = ("warped", "source")  # inputs that are sampled from a frame
 ON_GPU = ("tensorrt", "triton")
 
 
@@ -85,10 +84,11 @@ def tracking() -> Work:
 def inputs(scene: Scene, made: set[str]) -> Work:
     """The work of building the inputs `made`, which `scene.tensors` holds by now."""
     moved = sum(scene.tensors[name].nbytes for name in made)
-    for name in made.intersection(CROPS):
+    crops = {"warped": list(scene.target.matrices), "source": [crop_matrix(face.landmarks) for face in scene.sources]}
+    for name in made.intersection(crops):
         frame = scene.target.frame if name == "warped" else scene.source_frame
         assert frame is not None
-        covered = sum(abs(float(np.linalg.det(M[:, :2]))) for M in scene.target.matrices)
+        covered = sum(abs(float(np.linalg.det(M[:, :2]))) for M in crops[name])
         moved += int(min(3 * covered, frame.nbytes))
     spread = scene.tensors["first_flow"][:, 0].size if "first_flow" in made else 0
     return Work(moved, 6 * len(WIDTHS) * spread)
