@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fetfast.engine import Engine
+from fetfast.errors import BadInput
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face
 from fetfast.inputs import Scene, Target
@@ -33,6 +34,8 @@ def pairs(engine: Engine, folder: Path, count: int | None = None) -> dict[str, f
     from fetfast.train.data import Pairs
 
     found = Pairs.open(folder)
+    if not len(found.held_out):
+        raise BadInput(f"pairs(): {folder} holds out nobody; make pairs of more people: fetfast synth")
     rows = found.held_out if count is None else found.held_out[:: max(1, len(found.held_out) // count)][:count]
     scores = []
     for row in tqdm(rows, "pairs", disable=None, leave=False):

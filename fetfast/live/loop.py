@@ -92,9 +92,6 @@ class Loop:
         self._landmarker = Landmarker(threads=1)
         self._hwaccel = hwaccel
         self._target = self._open_target(target)
-        options = engine.options(intensity, self._target.regions if regions is None else regions)
-        self.intensity: float = options["intensity"]
-        self.regions: tuple[str, ...] = options["regions"]
         self.stats = Stats()
         self.driver: Frame | None = None  # of the frame given last
         self._recorder: Recorder | None = None
@@ -104,10 +101,13 @@ class Loop:
         self._last: Face | None = None
         self._ended = False  # by itself: the source has no more
         try:
+            options = engine.options(intensity, self._target.regions if regions is None else regions)
             self.source = open_source(source, paced, hwaccel)
         except BaseException:
             self._target.close()
             raise
+        self.intensity: float = options["intensity"]
+        self.regions: tuple[str, ...] = options["regions"]
         drop = self.source.live
         captured: Channel[Moment] = Channel(WAITING, drop)
         read: Channel[Moment] = Channel(WAITING, drop)

@@ -153,8 +153,14 @@ class VirtualCamera:
             reason = " ".join(str(error).split())
             raise Unavailable(f"no virtual camera ({reason}); docs/live.md says what to install") from None
         self.name = self._camera.device
+        self._size = width, height
 
     def send(self, frame: Frame) -> None:
+        """A frame of another size, after the target was replaced, is fitted into the camera's."""
+        if frame.shape[1::-1] != self._size:
+            from PIL import Image, ImageOps
+
+            frame = np.asarray(ImageOps.pad(Image.fromarray(frame), self._size))
         self._camera.send(np.ascontiguousarray(frame))
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class Stats:
     def summary(self) -> dict[str, Any]:
         """fps, frames, dropped, dropped_recording, decoder, latency_ms {p50, p95, p99}, stages_ms {name: {p50, p95,
         p99}}, bottleneck (the stages of the thread that takes longest: no other one limits the rate); for JSON."""
-        stages = {stage: self._percentiles(stage) for stage in list(self._rings)}
+        stages = {stage: self._percentiles(stage) for stage in list(self._counts)}
         latency = stages.pop("latency", dict.fromkeys((f"p{share}" for share in SHARES), 0.0))
         return {
             "fps": self.fps,

@@ -88,3 +88,6 @@ def test_only_those_held_out_count_spread_over_the_set(engine, scene, tmp_path):
 def test_a_folder_that_holds_no_pairs(engine, tmp_path):
     with pytest.raises(BadInput, match="fetfast synth"):
         pairs(engine, tmp_path)
+    train_data.create(tmp_path, N, SIDE, {"held_out": []})
+    with pytest.raises(BadInput, match="holds out nobody"):
+        pairs(engine, tmp_path)

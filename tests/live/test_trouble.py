@@ -1,6 +1,9 @@
 """What goes wrong while a loop runs, on the target's side and over time: a clear message, and a playable recording."""
 
+import sys
+import threading
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from fetfast import Loop
 from fetfast.errors import BadInput, NoFace
 from fetfast.image import load
 from fetfast.live import transfer
+from fetfast.live.preview import VirtualCamera
 from fetfast.live.video import Reader
 
 
@@ -77,6 +81,34 @@ def test_a_recording_ends_where_the_target_gets_another_size(engine, driver, por
     assert len(sizes) == 30 and sizes[-1] == len(other) == sizes[0] // 2
     assert "the recording ended after" in loop.trouble and "as the first" in loop.trouble
     assert length(tmp_path / "out.mp4") == loop.recorded >= 8
+
+
+def test_a_virtual_camera_keeps_its_size(monkeypatch):
+    """As pyvirtualcam does, which refuses frames of another size: a new target is fitted into the first one's."""
+    sent = []
+
+    class Camera:
+        device = "stand-in"
+
+        def __init__(self, width, height, fps):
+            self.shape = height, width, 3
+
+        def send(self, frame):
+            assert frame.shape == self.shape and frame.dtype == np.uint8
+            sent.append(frame)
+
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", SimpleNamespace(Camera=Camera))
+    camera = VirtualCamera(np.zeros((60, 80, 3), np.uint8), 25)
+    camera.send(np.full((60, 80, 3), 7, np.uint8))
+    camera.send(np.full((120, 120, 3), 200, np.uint8))
+    assert (sent[0] == 7).all() and (sent[1][:, 10:70] == 200).all() and (sent[1][:, :10] == 0).all()
+
+
+def test_a_loop_that_cannot_start_leaves_no_thread(engine, make_clip, driver):
+    target, before = make_clip([driver[0][::2, ::2]] * 12), threading.active_count()
+    with pytest.raises(BadInput, match="intensity"):
+        Loop(engine, Frames(driver[:1]), target, intensity=7)
+    assert threading.active_count() == before
 
 
 def test_a_target_that_vanishes(engine, driver, make_clip, tmp_path):
