@@ -36,7 +36,7 @@ PLACE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OURS = [f"{backend} {precision}" for backend in BACKENDS if backend != "eager" for precision in (*FLOATS, "int8")]
 ORT = "onnxruntime fp32"
-CALIBRATED_ON = 4  # inputs, for int8: enough for its speed, and noise all the same
+CALIBRATED_ON = 4  # inputs like those that are timed, for int8: another range costs four times the error
 WAYS = [*(f"{what} {precision}" for what in ("eager", "torch.compile") for precision in FLOATS), ORT, *OURS]
 
 
