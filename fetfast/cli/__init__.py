@@ -28,7 +28,9 @@ class Commands(click.Group):
         except NoArgsIsHelpError:  # no mistake: click shows the help
             raise
         except click.UsageError as error:
-            message = f"{error.format_message()} See: {error.ctx.command_path if error.ctx else 'fetfast'} --help"
+            message = (
+                f"{error.format_message().rstrip('.')}; see {error.ctx.command_path if error.ctx else 'fetfast'} --help"
+            )
         except FetfastError as error:
             message = str(error)
         except BrokenPipeError:  # whoever read our output is gone: click ends quietly

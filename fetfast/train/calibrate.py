@@ -21,6 +21,8 @@ def samples(name: str, size: str, folder: Path, count: int = 128, seed: int = 0)
     if (name, size) not in RECIPES:
         raise BadInput(f"samples(): pairs give no inputs for {name} {size}, only for {known()}")
     pairs, spec, rng = Pairs.open(folder), family(name).SPECS[size], np.random.default_rng(seed)
+    if not len(pairs.trained):
+        raise BadInput(f"samples(): all pairs in {folder} are held out; make pairs of more people: fetfast synth")
     rows = rng.choice(pairs.trained, min(count, len(pairs.trained)), replace=False)
     found: dict[str, Samples] = {}
     for recipe in RECIPES[name, size]:

@@ -209,3 +209,9 @@ def test_int8_is_calibrated_on_training_rows(folder, short):
     assert len(list(calibrate.samples("unet", "small", folder)["unet"])) == 8, "each training row once, none held out"
     with pytest.raises(BadInput, match="no inputs for flow small, only for unet small"):
         calibrate.samples("flow", "small", folder)
+
+
+def test_int8_is_not_calibrated_on_those_held_out(tmp_path):
+    data.create(tmp_path, 3, 64, {"held_out": [0]})
+    with pytest.raises(BadInput, match=r"all pairs in .* are held out"):
+        calibrate.samples("unet", "small", tmp_path)
