@@ -225,8 +225,9 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 5.0)
-    optimizer.step()
+    norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 5.0)
+    if norm.isfinite():  # one step that overflows would spoil all weights, and with them every later step
+        optimizer.step()
 
 
 @torch.no_grad()
