@@ -47,3 +47,25 @@ def test_arrays_of_another_shape_are_refused(tmp_path, name):
     np.save(tmp_path / f"{name}.npy", np.zeros((N + 1, 5), np.float64))
     with pytest.raises(BadInput, match=r"\.npy is|no set of training pairs"):
         Pairs.open(tmp_path)
+
+
+def test_opening_is_how_far_the_lips_part_and_never_how_far_they_close(tmp_path):
+    arrays = create(tmp_path, N, R, ABOUT)
+    gaps = {"target": (0.0, 0.04, 0.0), "driven": (0.015, 0.0, 0.5)}  # parts halfway, closes, parts wide
+    for end, values in gaps.items():
+        arrays[f"{end}_points"][:, 14, 1] = values
+    assert np.allclose(Pairs.open(tmp_path).opening, [0.5, 0, 1])
+
+
+def test_degraded_pairs_stay_the_pictures_they_were():
+    from fetfast.train.data import _degraded
+
+    y, x = np.mgrid[:64, :64]
+    photo = np.stack([4 * x, 4 * y, 255 - 4 * x], -1).astype(np.uint8)
+    changed = 0
+    for seed in range(20):
+        a, b = _degraded(photo, photo, np.random.default_rng(seed))
+        assert a.shape == b.shape == photo.shape and a.dtype == b.dtype == np.uint8
+        assert all(np.abs(p.astype(int) - photo).mean() < 6 for p in (a, b)), "softer or blocky, and in its place"
+        changed += (a != photo).any()
+    assert 4 <= changed <= 16

@@ -16,6 +16,7 @@ from fetfast import export  # noqa: E402
 from fetfast.errors import BadInput  # noqa: E402
 from fetfast.inputs import Scene, Target  # noqa: E402
 from fetfast.models import unet  # noqa: E402
+from fetfast.ops.topology import CHAINS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.spec import BLENDSHAPES, REGIONS  # noqa: E402
 from fetfast.train import calibrate, data, loop, losses, recipes  # noqa: E402
@@ -65,6 +66,17 @@ def test_a_flow_of_whole_pixels_moves_whole_pixels():
     assert torch.allclose(losses.warp(image, 0 * flow), image, atol=1e-5)
     fine = torch.rand(1, 3, 2 * S, 2 * S)
     assert torch.allclose(losses.warp_fine(fine, 0 * flow), torch.nn.functional.avg_pool2d(fine, 2), atol=1e-5)
+
+
+def test_between_lips_is_the_polygon_of_the_inner_lips():
+    ring = list(CHAINS["lips"][1])[:-1]
+    points = torch.zeros(1, 478, 2)
+    angle = torch.linspace(0, 2 * torch.pi, len(ring) + 1)[:-1]
+    points[0, ring] = torch.stack((0.5 + 0.2 * angle.cos(), 0.6 + 0.1 * angle.sin()), 1)
+    inside = losses.between_lips(points, 128)[0, 0]
+    assert inside[77, 64] == 1 and inside[50, 64] == 0 and inside[77, 20] == 0
+    area = 0.5 * len(ring) * torch.sin(torch.tensor(2 * torch.pi / len(ring))) * 0.2 * 0.1  # of that polygon
+    assert abs(inside.sum() / 128**2 - area) < 0.03 * area
 
 
 def test_ssim_and_psnr_are_the_ones_that_everyone_means():
