@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from frames import Frames
+from frames import Frames, write
 from PIL import Image
 
 from fetfast import Loop
@@ -284,16 +284,8 @@ def test_a_full_disk_ends_the_recording_and_not_the_loop(engine, driver, portrai
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_tiny_files(engine, driver, portrait_file, make_clip, tmp_path, count):
-    import av
-
     path = tmp_path / "tiny.mkv"
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        out.start_encoding()
-        for frame in driver[:count]:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        out.mux(stream.encode(None))
+    write(path, driver[:count])
     if count:
         assert transfer(engine, path, portrait_file, tmp_path / "out.mp4")["frames"] == 1
         with Reader(tmp_path / "out.mp4") as reader:

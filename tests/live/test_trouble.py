@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from frames import Frames
+from frames import Frames, write
 from PIL import Image
 
 from fetfast import Loop
@@ -125,16 +125,8 @@ def test_a_target_that_vanishes(engine, driver, make_clip, tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_tiny_targets(engine, driver, tmp_path, count):
-    import av
-
     path, out = tmp_path / "tiny.mkv", tmp_path / "out.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        container.start_encoding()
-        for frame in driver[:count]:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
+    write(path, driver[:count])
     if count:
         assert transfer(engine, Frames(driver[:5]), path, out)["frames"] == length(out) == 5
         return
