@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from clips import QUARTERS, raw, turn
 
 from fetfast.errors import BadInput, MissingAsset, Unavailable
 from fetfast.evaluate import data as pictures
@@ -130,7 +131,7 @@ def test_folders_by_name_and_videos_by_step(tmp_path, data):
 def test_what_is_no_picture(tmp_path):
     for name, content in (("empty.mp4", b""), ("notes.txt", b"no video")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(BadInput, match="cannot be read as a video"):
+        with pytest.raises(BadInput, match="cannot be opened as a video"):
             list(pictures.frames(tmp_path / name))
     with pytest.raises(BadInput, match="no such"):
         list(pictures.frames(tmp_path / "absent"))
@@ -138,6 +139,16 @@ def test_what_is_no_picture(tmp_path):
         list(pictures.frames(tmp_path))
     with pytest.raises(BadInput, match="every is 0"):
         list(pictures.frames(tmp_path, every=0))
+
+
+@pytest.mark.parametrize("range_", [1, 2])
+def test_a_phones_clip_is_upright_and_in_its_colours(tmp_path, range_):
+    pytest.importorskip("av")
+    path = raw(tmp_path / "v.mp4", "libx264", frames=3, color_range=range_, options={"crf": "5"})
+    for name, frame in pictures.frames(turn(path, 1), every=2):
+        assert name in ("v.mp4 frame 0", "v.mp4 frame 2")
+        difference = np.abs(np.rot90(frame, -1).astype(int) - QUARTERS)
+        assert max(difference[y : y + 16, x : x + 24].max() for y in (8, 40) for x in (12, 60)) <= 5
 
 
 def test_a_video_without_pyav(monkeypatch, tmp_path):

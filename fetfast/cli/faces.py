@@ -55,7 +55,7 @@ def transfer(
 
 
 def _is_video(path: Path) -> bool:
-    from fetfast.live.video import is_video
+    from fetfast.video import is_video
 
     return is_video(path)
 
@@ -65,7 +65,7 @@ def _transfer_video(
 ) -> None:
     from fetfast import image, live
     from fetfast.engine import Engine
-    from fetfast.live.video import FORMATS
+    from fetfast.video import FORMATS
 
     image.check_output(output, FORMATS)
     engine = Engine(plan, backend)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from fetfast import image
-from fetfast.errors import BadInput, MissingAsset, Unavailable
+from fetfast import image, video
+from fetfast.errors import BadInput, MissingAsset
 from fetfast.image import Frame
 from fetfast.plan import Plan
 
@@ -47,24 +44,10 @@ def photos(path: Path) -> list[Path]:
 
 
 def frames(path: Path, every: int = 1) -> Iterator[tuple[str, Frame]]:
-    """Name and u8 [H, W, 3] of each photograph in a folder, or of every `every`-th frame of a video."""
+    """Name and u8 [H, W, 3] of each photograph in a folder, or of every `every`-th frame of a video.
+    Raises BadInput; Unavailable for a video without PyAV."""
     if every < 1:
         raise BadInput(f"every is {every}, expected 1 (each frame) or more")
     if path.is_file() and path.suffix.lower() not in PHOTOS:
-        return video(path, every)
+        return ((f"{path.name} frame {n * every}", frame) for n, frame in enumerate(video.frames(path, every)))
     return ((photo.name, image.load(photo)) for photo in photos(path))
-
-
-def video(path: Path, every: int) -> Iterator[tuple[str, Frame]]:
-    try:
-        import av
-    except ImportError:
-        raise Unavailable('reading a video needs PyAV: pip install "fetfast[video]"') from None
-    try:
-        with av.open(path) as container:
-            for i, frame in islice(enumerate(container.decode(video=0)), 0, None, every):
-                yield f"{path.name} frame {i}", np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    except (av.FFmpegError, IndexError) as error:
-        raise BadInput(
-            f"{path} cannot be read as a video ({error}); give a video, or a folder of photographs"
-        ) from error

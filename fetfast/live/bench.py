@@ -19,7 +19,7 @@ from fetfast.live.files import transfer
 from fetfast.live.loop import Loop
 from fetfast.live.sources import Clip
 from fetfast.live.stats import table
-from fetfast.live.video import Reader, library
+from fetfast.video import Reader, library
 
 CAMERA = Fraction(25)  # frames a second
 NOISE = 8.0  # of a camera indoors: standard deviation of a colour, of 255

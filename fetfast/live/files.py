@@ -9,9 +9,9 @@ from typing import Any
 from fetfast.engine import Engine
 from fetfast.errors import BadInput
 from fetfast.live.loop import Loop
-from fetfast.live.record import reason
 from fetfast.live.sources import Picture, Source
-from fetfast.live.video import Writer, is_video
+from fetfast.video import Writer, is_video
+from fetfast.video.reader import reason
 
 AnyPath = str | os.PathLike[str]
 

@@ -9,7 +9,8 @@ from threading import Thread
 from fetfast.image import Frame
 from fetfast.live.channel import Channel, Closed
 from fetfast.live.stats import Stats
-from fetfast.live.video import Writer
+from fetfast.video import Writer
+from fetfast.video.reader import reason
 
 WAITING = 8  # frames
 
@@ -72,7 +73,3 @@ class Recorder:
             self._writer.close(self._whole and self.trouble is None)
         except Exception as error:
             self.trouble = self.trouble or f"the recording could not be finished: {reason(error)}"
-
-
-def reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

@@ -19,7 +19,7 @@ from fetfast import image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Landmarker, select
 from fetfast.image import Frame
-from fetfast.live.video import CLOCK, Reader
+from fetfast.video import CLOCK, Reader
 
 # Sent as it happens, and shown as it comes: what had piled up while the stream was probed would stay a delay for ever
 # if it were played at its own rate, as other addresses are (they are read ahead).

@@ -18,8 +18,8 @@ from fetfast.inputs import Target
 from fetfast.live.channel import Channel, start
 from fetfast.live.motion import CALIBRATION, Neutral, Smoother
 from fetfast.live.track import Tracker
-from fetfast.live.video import Reader, is_video
 from fetfast.spec import REGIONS
+from fetfast.video import Reader, is_video
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from fetfast import Engine
 from fetfast.image import load
-from fetfast.live.video import Writer
+from fetfast.video import Writer
 
 pytest.importorskip("av")
 ROOT = Path(__file__).parents[2]

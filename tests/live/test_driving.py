@@ -18,8 +18,8 @@ from fetfast.image import load
 from fetfast.live import transfer
 from fetfast.live.motion import FADE, HOLD
 from fetfast.live.sources import Camera, Clip, open_source
-from fetfast.live.video import Reader
 from fetfast.spec import BLENDSHAPES
+from fetfast.video import Reader
 
 SMILE = BLENDSHAPES.index("mouthSmileLeft")
 
@@ -262,7 +262,7 @@ def test_a_camera_measures_its_rate(make_clip, monkeypatch):
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_loop(engine, driver, portrait_file, tmp_path, monkeypatch):
-    from fetfast.live import video
+    from fetfast import video
 
     write = video.Writer.write
 

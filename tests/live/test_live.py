@@ -15,7 +15,7 @@ from frames import Frames
 from fetfast import Loop
 from fetfast.cli import main
 from fetfast.live.preview import Controls, Window, beside, written
-from fetfast.live.video import Reader, is_marked
+from fetfast.video import Reader, is_marked
 
 
 def run(*arguments):
@@ -118,7 +118,7 @@ def driver_file(clip, tmp_path_factory):
     """Half a minute of driving: the clip, over and over, forth and back."""
     from fractions import Fraction
 
-    from fetfast.live.video import Writer
+    from fetfast.video import Writer
 
     path = tmp_path_factory.mktemp("driver") / "driver.mp4"
     with Reader(clip) as reader:

@@ -9,9 +9,10 @@ from rtsp import Server
 
 from fetfast import Loop
 from fetfast.errors import BadInput, NoFace
-from fetfast.live import hwaccel, transfer, video
+from fetfast.live import transfer
 from fetfast.live.sources import Picture
-from fetfast.live.video import Reader, Writer, rgb
+from fetfast.video import Reader, Writer, hwaccel
+from fetfast.video.reader import rgb
 
 av = pytest.importorskip("av")
 
@@ -133,7 +134,7 @@ def test_a_camera_on_the_network(engine, frames, portrait_file, tmp_path, ending
 
 
 def test_a_camera_that_falls_silent(engine, frames, portrait_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "TIMEOUT", 1.5)
+    monkeypatch.setattr("fetfast.video.reader.TIMEOUT", 1.5)
     with Server(frames, "silence") as server:
         loop, said = played(engine, server.url, portrait_file, tmp_path / "out.mp4")
     assert "has sent nothing for 1.5 s" in said

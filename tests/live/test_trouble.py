@@ -15,7 +15,7 @@ from fetfast.errors import BadInput, NoFace
 from fetfast.image import load
 from fetfast.live import transfer
 from fetfast.live.preview import VirtualCamera
-from fetfast.live.video import Reader
+from fetfast.video import Reader
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from clips import raw, turn
 
 pytest.importorskip("numba")
 av = pytest.importorskip("av")
 torch = pytest.importorskip("torch")
 
 from fetfast.errors import BadInput  # noqa: E402
+from fetfast.face import Landmarker  # noqa: E402
 from fetfast.train.data import Pairs  # noqa: E402
 from fetfast.train.synth import videos  # noqa: E402
 from fetfast.train.synth.labels import classify  # noqa: E402
@@ -40,6 +42,21 @@ def test_labels_are_of_what_the_landmarker_reads(pairs):
     assert "source" not in arrays and "mask" not in arrays
 
 
+def test_a_phones_clip_gives_the_same_pairs(tmp_path, smile):
+    """On its side with a tag that turns it, and in full range: the same face in the same colours."""
+    landmarker = Landmarker(threads=1)
+
+    def read(quarters, range_):
+        stored = np.rot90(smile, -quarters)
+        path = raw(tmp_path / "v.mp4", "libx264", 1, picture=stored, color_range=range_, options={"crf": "5"})
+        return videos.read(turn(path, quarters) if quarters else path, landmarker, 96, 1)
+
+    plain, turned, full = read(0, 1), read(1, 1), read(0, 2)
+    for clip in (turned, full):
+        np.testing.assert_allclose(clip.points, plain.points, atol=0.01)
+        assert np.abs(clip.images.astype(int) - plain.images).mean() < 2
+
+
 def test_only_frames_of_nearly_the_same_pose_are_coupled():
     def turned(angle):
         c, s = np.cos(angle), np.sin(angle)
@@ -57,5 +74,5 @@ def test_no_usable_video(tmp_path):
     with pytest.raises(BadInput, match="no video"):
         videos.generate(tmp_path, tmp_path / "out", 1)
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
-    with pytest.raises(BadInput, match=r"broken\.mp4 cannot be read"):
+    with pytest.raises(BadInput, match=r"broken\.mp4 cannot be opened"):
         videos.generate(tmp_path, tmp_path / "out", 1)

@@ -6,7 +6,6 @@ the expression is noise to learning, so only frames with the head in nearly the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fetfast.errors import BadInput, Unavailable
+from fetfast.errors import BadInput
 from fetfast.face import Landmarker, crop_matrix, to_crop
 from fetfast.face.pose import head_rotation
 from fetfast.ops.crop import crop
 from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.pairs import held_out
+from fetfast.video import frames
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 STILL = np.radians(4)  # the head may turn by between the two frames
@@ -45,22 +45,9 @@ class Clip:
         return np.argwhere((trace > 1 + 2 * np.cos(STILL)) & (moved > MOVED))
 
 
-def frames(path: Path, every: int) -> Iterator[np.ndarray]:
-    """Each `every`-th frame u8 [H, W, 3] of a video. Raises BadInput where it is none, Unavailable without PyAV."""
-    try:
-        import av
-    except ImportError:
-        raise Unavailable('reading a video needs PyAV: pip install "fetfast[video]"') from None
-    try:
-        with av.open(path) as container:
-            for frame in islice(container.decode(video=0), 0, None, every):
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    except (av.FFmpegError, IndexError) as error:
-        raise BadInput(f"{path} cannot be read as a video ({error}); take it out of the folder") from error
-
-
 def read(path: Path, landmarker: Landmarker, size: int, every: int) -> Clip:
-    """The largest face of every frame that shows one, first frames first."""
+    """The largest face of every frame that shows one, first frames first. Raises BadInput where the file is no video,
+    Unavailable without PyAV."""
     images, points, blendshapes, rotations = [], [], [], []
     for frame in islice(frames(path, every), FRAMES):
         for face in landmarker.detect(frame)[:1]:

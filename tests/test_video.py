@@ -6,47 +6,18 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from clips import QUARTERS, raw, turn
 
 from fetfast.errors import BadInput, Unavailable
-from fetfast.live.video import Reader, Writer, is_marked, is_video
+from fetfast.video import Reader, Writer, frames, is_marked, is_video
 
 av = pytest.importorskip("av")
-
-QUARTERS = np.zeros((64, 96, 3), np.uint8)  # red, green / blue, grey
-QUARTERS[:32, :48], QUARTERS[:32, 48:], QUARTERS[32:, :48] = (200, 30, 30), (30, 180, 30), (30, 30, 190)
-QUARTERS[32:, 48:] = 128
 
 
 def write(path, times, sound=None, picture=QUARTERS, **options):
     with Writer(path, sound=sound, **options) as writer:
         for time in times:
             writer.write(Fraction(time), picture)
-    return path
-
-
-def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, **context):
-    """A file not written by us: any codec, colour tags and sound."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream(codec, rate=rate)
-        video.width, video.height, video.pix_fmt = 96, 64, pix_fmt
-        for name, value in context.items():
-            setattr(video.codec_context, name, value)
-        if sound:
-            audio = out.add_stream(sound, rate=48000, layout="mono")
-        out.start_encoding()
-        for i in range(frames):
-            picture = av.VideoFrame.from_ndarray(QUARTERS, format="rgb24")
-            full, matrix = context.get("color_range", 1), context.get("colorspace", 5)
-            picture = picture.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=full)
-            picture.color_range, picture.colorspace, picture.pts = full, matrix, i
-            out.mux(video.encode(picture))
-        out.mux(video.encode(None))
-        if sound:
-            tone = (8000 * np.sin(np.arange(48000 * frames // rate) / 20)).astype(np.int16)
-            heard = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
-            heard.sample_rate, heard.pts = 48000, 0
-            out.mux(audio.encode(heard))
-            out.mux(audio.encode(None))
     return path
 
 
@@ -82,18 +53,12 @@ def test_matrix_and_range_are_obeyed(tmp_path, matrix, range_):
     assert max(difference[y : y + 16, x : x + 24].max() for y in (8, 40) for x in (12, 60)) <= 5
 
 
-@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
-def test_rotation_is_applied(tmp_path, matrix, turns):
-    """A phone's upright clip: the matrix of the track's header says how to turn what is stored."""
-    path = raw(tmp_path / "v.mp4")
-    content = bytearray(path.read_bytes())
-    place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
-    a, b, c, d = (n * 65536 for n in matrix)
-    content[place : place + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
-    path.write_bytes(content)
-    with Reader(path) as reader:
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_rotation_is_applied(tmp_path, quarters):
+    """A phone's upright clip."""
+    with Reader(turn(raw(tmp_path / "v.mp4"), quarters)) as reader:
         _, frame = next(iter(reader))
-    expected = np.rot90(QUARTERS, turns)
+    expected = np.rot90(QUARTERS, quarters)
     assert frame.shape == expected.shape
     assert np.abs(frame.astype(int) - expected)[8:24, 8:24].max() <= 12
 
@@ -164,7 +129,7 @@ def test_a_killed_writer_leaves_a_playable_file(tmp_path):
     code = f"""
 import os, numpy as np
 from fractions import Fraction
-from fetfast.live.video import Writer
+from fetfast.video import Writer
 writer = Writer({str(tmp_path / "v.mp4")!r})
 noise = np.random.default_rng(0)
 for i in range(200):
@@ -182,7 +147,7 @@ def test_a_full_disk_leaves_a_playable_file(tmp_path):
     code = f"""
 import resource, numpy as np
 from fractions import Fraction
-from fetfast.live.video import Writer
+from fetfast.video import Writer
 writer = Writer({str(tmp_path / "v.mp4")!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 noise = np.random.default_rng(0)
@@ -228,6 +193,19 @@ def test_a_cut_off_file_gives_what_it_has(tmp_path):
     with Reader(path) as reader:
         seen = len(list(reader))
     assert 20 < seen < 100 and reader.trouble and "cut off" in reader.trouble
+
+
+def test_every_nth_frame(tmp_path):
+    """From the first one on, as `Reader` gives them; what is wrong with the file is said once it is read."""
+    path = write(tmp_path / "v.mkv", [Fraction(i, 25) for i in range(100)])
+    with Reader(path) as reader:
+        whole = [frame for _, frame in reader]
+    some = list(frames(path, every=40))
+    assert len(some) == 3 and all((a == b).all() for a, b in zip(some, whole[::40], strict=True))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.warns(UserWarning, match="cut off"):
+        assert len(list(frames(path))) < 100
 
 
 def test_damage_in_the_middle_is_passed_over(tmp_path):

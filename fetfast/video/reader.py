@@ -1,0 +1,215 @@
+"""Video files and streams, read by PyAV: upright, in their own colours, each frame at its own time."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fetfast import image
+from fetfast.errors import BadInput, Unavailable
+from fetfast.image import MAX_PIXELS, Frame
+from fetfast.video import hwaccel as hardware
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+CLOCK = Fraction(1, 90000)  # the time base of what has none of its own, as in MPEG
+BT709, BT601, UNSPECIFIED, LIMITED, FULL = 1, 5, 2, 1, 2  # of H.273; ranges as FFmpeg numbers them
+TIMEOUT = 10.0  # seconds until a silent network source is given up
+
+
+def library() -> ModuleType:
+    """PyAV. Raises Unavailable where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise Unavailable('video needs PyAV: pip install "fetfast[video]"') from None
+    return av
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that moves: any container that FFmpeg knows as a video, and no picture."""
+    file = Path(path)
+    if not file.is_file() or file.suffix.lower() in image.FORMATS:
+        return False
+    try:
+        av = library()
+    except Unavailable:  # pictures of any kind need no PyAV
+        return file.suffix.lower() in FORMATS
+    try:
+        with av.open(file) as container:
+            pictures = container.format.name.endswith("_pipe") or container.format.name == "image2"
+            return bool(container.streams.video) and not pictures
+    except (av.FFmpegError, ValueError):
+        return file.suffix.lower() in FORMATS  # a damaged one: reading it will say so
+
+
+class Reader:
+    """The frames of a file or an http, rtsp, ... address, in the order of their display.
+
+    Iterating gives (time, frame): seconds from the start, Fraction; u8 [H, W, 3] RGB, turned upright. What cannot be
+    decoded is left out.
+
+    hwaccel: "auto" decodes large frames in hardware where the machine can, and silently in software elsewhere; "off".
+
+    Attributes: `name`; `rate` (frames a second on average, Fraction or None); `time_base`; `seconds` (what the file
+    says of its length, or None); `decoder` (what decodes, known from the first frame on); `damaged` (parts that could
+    not be decoded); `trouble` (once all is read: None, or what is wrong with the file). Raises BadInput, also where
+    there is no frame, and Unavailable.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], hwaccel: str = "auto") -> None:
+        self._av = av = library()
+        self.name = str(source)
+        if hwaccel not in hardware.MODES:
+            raise BadInput(f"hwaccel is {hwaccel!r}, expected {' or '.join(hardware.MODES)}")
+        self._live = "://" in self.name
+        if not self._live and not Path(source).is_file():
+            raise BadInput(f"{self.name}: there is no such file")
+        try:
+            self._container = self._open()
+        except (av.FFmpegError, ValueError) as error:
+            raise BadInput(
+                f"{self.name} cannot be opened as a video: {reason(error)}; give a file or address that FFmpeg can play"
+            ) from None
+        if not self._container.streams.video:
+            kinds = ", ".join(sorted({stream.type for stream in self._container.streams}))
+            self._container.close()
+            raise BadInput(f"{self.name} holds {kinds or 'nothing'}, expected video; give another file")
+        stream = self._container.streams.video[0]
+        pixels = stream.width * stream.height
+        if pixels > MAX_PIXELS:
+            self._container.close()
+            raise BadInput(f"{self.name} has more than {MAX_PIXELS:,} pixels a frame; scale it down first")
+        self._device = hardware.device(av, stream.codec_context.codec, pixels) if hwaccel == "auto" else None
+        if self._device:
+            self._accelerate(self._device)
+        self._stream = self._container.streams.video[0]
+        if not self._device:
+            self._stream.thread_type = "AUTO"
+        self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
+        self.time_base: Fraction = self._stream.time_base or CLOCK
+        length, whole = self._stream.duration, self._container.duration
+        self.seconds = float(length * self.time_base) if length else whole / 1e6 if whole else None
+        self.decoder: str | None = None
+        self.damaged = 0
+        self.trouble: str | None = None
+
+    def _open(self, **options: Any) -> Any:
+        protocol = {"rtsp_transport": "tcp"} if self.name.startswith("rtsp") else {}
+        return self._av.open(self.name, timeout=TIMEOUT, options=protocol, **options)
+
+    def _accelerate(self, kind: str) -> None:
+        """Opens the source once more, on a device; where it lets nobody in a second time all stays as it is."""
+        from av.codec.hwaccel import HWAccel
+
+        try:
+            container = self._open(hwaccel=HWAccel(kind, allow_software_fallback=True))
+        except (self._av.FFmpegError, ValueError):
+            self._device = None
+            return
+        self._container.close()
+        self._container = container
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Frame]]:
+        return self.each(1)
+
+    def each(self, every: int) -> Iterator[tuple[Fraction, Frame]]:
+        """As iterating, of every `every`-th frame. Instead of iterating: a reader is read once."""
+        for time, frame in islice(self._timed(), 0, None, every):
+            yield time, rgb(frame)
+
+    def times(self) -> Iterator[Fraction]:
+        """The frames' times alone. Instead of iterating: a reader is read once."""
+        for time, _ in self._timed():
+            yield time
+
+    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
+        origin, step = begin(self._container), 1 / self.rate if self.rate else Fraction(1, 25)
+        last = -step
+        for frame in self._decoded():
+            time = frame.pts * frame.time_base - origin if frame.pts is not None else last + step
+            if last < 0 and self._container.start_time is None:  # a stream that was running already
+                origin, time = time, Fraction(0)
+            if time <= last:  # damaged time stamps never run backwards
+                time = last + step
+            self.decoder = self.decoder or self._decoding()
+            last = time
+            yield time, frame
+        if last < 0:
+            raise BadInput(f"{self.name} holds no frame that can be decoded; give another file")
+        if self.damaged:
+            self.trouble = f"{self.name} is damaged: {self.damaged} parts of it could not be decoded"
+        elif self.seconds and last + step + Fraction(1, 4) < self.seconds:
+            self.trouble = f"{self.name} is cut off: it ends after {float(last + step):.2f} of {self.seconds:.2f} s"
+        elif self._live and not self.seconds:
+            self.trouble = f"{self.name} ended after {float(last + step):.2f} s: it was stopped, or the connection lost"
+
+    def _decoded(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                yield from packet.decode()
+            except self._av.error.EOFError:
+                return
+            except self._av.error.InvalidDataError:
+                self.damaged += 1
+            except self._av.error.ExitError:
+                raise BadInput(f"{self.name} has sent nothing for {TIMEOUT:g} s; is it still there?") from None
+            except self._av.FFmpegError as error:
+                raise BadInput(f"{self.name} can be read no further: {reason(error)}") from None
+
+    def _decoding(self) -> str:
+        context = self._stream.codec_context
+        on_device = self._device and context.pix_fmt == hardware.surface(context.codec, self._device)
+        return f"{context.codec.name} on {self._device}" if on_device else f"{context.codec.name} in software"
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def frames(path: str | os.PathLike[str], every: int = 1) -> Iterator[Frame]:
+    """Every `every`-th frame of a video file, u8 [H, W, 3] RGB, turned upright; decoded in software, so that machines
+    agree. Warns, once all is read, of what is wrong with the file. Raises as `Reader`."""
+    with Reader(path, hwaccel="off") as reader:
+        for _, frame in reader.each(every):
+            yield frame
+        if reader.trouble:
+            warnings.warn(reader.trouble, stacklevel=2)
+
+
+def rgb(frame: Any) -> Frame:
+    """An `av.VideoFrame` as u8 [H, W, 3] RGB, its colour matrix, range and rotation applied. A video that does not name
+    its matrix is BT.709 from 720 lines on and BT.601 below, as everywhere."""
+    matrix = frame.colorspace if frame.colorspace != UNSPECIFIED else BT709 if frame.height >= 720 else BT601
+    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    converted = frame.reformat(
+        format="rgb24", src_colorspace=matrix, src_color_range=FULL if full else LIMITED, dst_color_range=FULL
+    )
+    pixels = np.asarray(converted.to_ndarray(), np.uint8)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def begin(container: Any) -> Fraction:
+    """When the file's first stream begins, seconds: sound and pictures keep their distance."""
+    return Fraction(container.start_time or 0, 1_000_000)
+
+
+def reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

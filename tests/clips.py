@@ -1,0 +1,47 @@
+"""Clips as other programs and telephones make them: any codec, colour tags, sound and rotation."""
+
+import numpy as np
+
+QUARTERS = np.zeros((64, 96, 3), np.uint8)  # red, green / blue, grey
+QUARTERS[:32, :48], QUARTERS[:32, 48:], QUARTERS[32:, :48] = (200, 30, 30), (30, 180, 30), (30, 30, 190)
+QUARTERS[32:, 48:] = 128
+
+
+def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, picture=QUARTERS, **context):
+    """A file of `frames` times `picture`, not written by us."""
+    import av
+
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=rate)
+        (video.height, video.width, _), video.pix_fmt = picture.shape, pix_fmt
+        for name, value in context.items():
+            setattr(video.codec_context, name, value)
+        if sound:
+            audio = out.add_stream(sound, rate=48000, layout="mono")
+        out.start_encoding()
+        full, matrix = context.get("color_range", 1), context.get("colorspace", 5)
+        for i in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=full)
+            frame.color_range, frame.colorspace, frame.pts = full, matrix, i
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if sound:
+            tone = (8000 * np.sin(np.arange(48000 * frames // rate) / 20)).astype(np.int16)
+            heard = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            heard.sample_rate, heard.pts = 48000, 0
+            out.mux(audio.encode(heard))
+            out.mux(audio.encode(None))
+    return path
+
+
+def turn(path, quarters):
+    """Has an MP4 shown turned counterclockwise, as a telephone does that was held upright: by the matrix in the track's
+    header."""
+    a, b, c, d = {1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}[quarters]
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
+    matrix = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    content[place : place + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in matrix)
+    path.write_bytes(content)
+    return path
