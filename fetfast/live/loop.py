@@ -218,10 +218,13 @@ class Loop:
 
     def _read(self, moments: Iterable[Moment]) -> Iterator[Moment]:
         tracker, presence = Tracker(self._landmarker), Presence()
+        frame: Frame | None = None
+        seen: Face | None = None
         for moment in moments:
             assert moment.driver is not None
             with self.stats.timed("face"):
-                seen = next(iter(tracker(moment.driver).values()), None)
+                if moment.driver is not frame:  # a picture that drives is one frame, again and again
+                    frame, seen = moment.driver, next(iter(tracker(moment.driver).values()), None)
                 at = float(moment.time)
                 if seen is not None:
                     if presence.weight == 0:

@@ -1,6 +1,7 @@
 """Where driving frames come from: cameras, files, http and rtsp addresses.
 
-A source is iterated once and gives (time, frame): seconds from its first frame, Fraction; u8 [H, W, 3] RGB.
+A source is iterated once and gives (time, frame): seconds from its first frame, Fraction; u8 [H, W, 3] RGB,
+which it never writes to again: the same array once more is the same picture, and is not read anew.
 `live` ones do not wait: what cannot be handled in time is dropped.
 """
 
