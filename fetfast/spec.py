@@ -28,6 +28,7 @@ LANDMARKS = 478
 REGIONS = ("brows", "eyes", "gaze", "mouth")
 TASKS = ("transfer", "swap", "edit", "recognize", "encode", "decode")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+MAX_RESOLUTION = 1024  # of a plan: twice what `fetfast synth` makes pairs for; a step's pictures grow with its square
 MAX_SIDE = 8192  # of any tensor of a stage, so that a lie in a plan's header allocates nothing big
 MAX_ELEMENTS = 1 << 26
 
@@ -93,7 +94,7 @@ class Spec:
         """The inverse of `to_json`, for data from anywhere: raises ValueError where it is not exactly that."""
         _fields(data, "spec", family=str, size=str, resolution=int, stages=list, tasks=list, paste=dict, args=dict)
         resolution, tasks, paste = data["resolution"], data["tasks"], data["paste"]
-        _check(0 < resolution <= MAX_SIDE, f"resolution is {resolution}, expected 1 ... {MAX_SIDE}")
+        _check(0 < resolution <= MAX_RESOLUTION, f"resolution is {resolution}, expected 1 ... {MAX_RESOLUTION}")
         _check(
             bool(tasks) and all(isinstance(t, str) and t in TASKS for t in tasks),
             f"tasks are {tasks}, expected some of {', '.join(TASKS)}",
@@ -105,6 +106,10 @@ class Spec:
         stages = tuple(_stage(stage) for stage in data["stages"])
         names = [stage.name for stage in stages]
         _check(bool(names) and len(set(names)) == len(names), f"stages are {names}, expected different names")
+        given = {tensor.name for stage in stages for tensor in stage.outputs}  # between stages: of any size
+        for name, shape in ((t.name, t.shape) for stage in stages for t in stage.inputs if t.name not in given):
+            fits = len(shape) != 3 or shape[1:] == (resolution, resolution)
+            _check(fits, f"{name} is {list(shape)}, expected {[shape[0], resolution, resolution]}, as the resolution")
         return Spec(data["family"], data["size"], resolution, stages, tuple(tasks), dict(paste), dict(data["args"]))
 
 

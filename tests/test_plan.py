@@ -296,6 +296,7 @@ def test_tensor_of_no_stage(saved: Path, tmp_path: Path) -> None:
 
 
 SPEC_JSON = SPEC.to_json()
+STAGE = SPEC_JSON["stages"][0]
 
 
 @pytest.mark.parametrize(
@@ -313,14 +314,21 @@ SPEC_JSON = SPEC.to_json()
         ({"spec": SPEC_JSON | {"family": "nobody"}}, "family 'nobody', expected one of flow, unet"),
         ({"spec": SPEC_JSON | {"resolution": 0}}, "resolution is 0"),
         ({"spec": SPEC_JSON | {"resolution": True}}, "resolution is no int"),
-        ({"spec": SPEC_JSON | {"resolution": 1 << 40}}, "resolution"),
+        ({"spec": SPEC_JSON | {"resolution": 4096}}, "resolution is 4096, expected 1 ... 1024"),
+        (
+            {
+                "spec": SPEC_JSON
+                | {"stages": [STAGE | {"inputs": [{"name": "a", "shape": [3, 8, 9], "dtype": "float32"}]}]}
+            },
+            r"a is \[3, 8, 9\], expected \[3, 8, 8\], as the resolution",
+        ),
         ({"spec": SPEC_JSON | {"tasks": ["fly"]}}, "tasks"),
         ({"spec": SPEC_JSON | {"tasks": [[]]}}, "tasks"),
         ({"spec": SPEC_JSON | {"paste": {"glue": "b"}}}, "paste"),
         ({"spec": SPEC_JSON | {"stages": []}}, "stages"),
         ({"spec": SPEC_JSON | {"stages": SPEC_JSON["stages"] * 2}}, "different names"),
-        ({"spec": SPEC_JSON | {"stages": [SPEC_JSON["stages"][0] | {"name": "../mix"}]}}, "no identifier"),
-        ({"spec": SPEC_JSON | {"stages": [SPEC_JSON["stages"][0] | {"inputs": []}]}}, "inputs and outputs"),
+        ({"spec": SPEC_JSON | {"stages": [STAGE | {"name": "../mix"}]}}, "no identifier"),
+        ({"spec": SPEC_JSON | {"stages": [STAGE | {"inputs": []}]}}, "inputs and outputs"),
     ],
     ids=str,
 )
