@@ -30,7 +30,7 @@ from ways import PLACE, check_compiler
 
 from fetfast import _native
 from fetfast.errors import Unavailable
-from fetfast.ops.anchors import WIDTHS, anchors
+from fetfast.ops.anchors import WIDTHS, anchors, corrected
 from fetfast.ops.crop import crop, crop_reference
 from fetfast.ops.heatmap import (
     contours,
@@ -106,6 +106,7 @@ def frame_ops(S: int) -> Iterator[Op]:
 
 def anchor_ops() -> Iterator[Op]:
     yield op("anchors", anchors, anchors, anchors, *faces())
+    yield op("corrected", corrected, corrected, corrected, *anchors(*faces()))
 
 
 def map_ops(S: int) -> Iterator[Op]:
@@ -115,7 +116,7 @@ def map_ops(S: int) -> Iterator[Op]:
     yield op(
         f"first_flow {S}",
         lambda source, driven: first_flow(source, driven, S, flow),
-        lambda source, driven: plain.first_flow(*anchors(source, driven), widths, S),
+        lambda source, driven: plain.first_flow(*corrected(*anchors(source, driven)), widths, S),
         lambda source, driven: first_flow_reference(source, driven, S),
         source, driven,
     )  # fmt: skip

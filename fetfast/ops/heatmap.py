@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fetfast import _native
 from fetfast.errors import BadInput
 from fetfast.ops import heatmap_gpu
-from fetfast.ops.anchors import WIDTHS, anchors
+from fetfast.ops.anchors import EPSILON, WIDTHS, anchors, corrected
 from fetfast.ops.crop import check_out, describe
 from fetfast.ops.topology import EDGES
 from fetfast.spec import LANDMARKS, MAX_SIDE
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-EPSILON = 100.0  # of first_flow's denominator, 1 / square crop sides
 HALF_WIDTH = 0.5  # of a contour, pixels
 _EDGES = np.array(EDGES, np.int32)
 
@@ -48,8 +47,8 @@ def first_flow(
 
     source_points: where the landmarks are in the picture to be warped; driven_points: where they shall be.
     widths: s f32 [K], crop sides. All Gaussians hold the same mass, so that narrow ones (lips, lids) win where they
-        stand, and far from all the flow fades to zero. None: the points are a face's 478 landmarks, spread as `anchors`
-        completes them, with its `WIDTHS`.
+        stand, and far from all the flow fades to zero. None: the points are a face's 478 landmarks, spread as
+        `anchors` completes and `corrected` changes them, with their `WIDTHS`.
     out: f32 [B, 2, S, S] of any strides, or None for a new array.
 
     Bytes that move: 16 B K read, 8 B S^2 written; 6 B K S^2 floating-point operations as a matrix product.
@@ -62,7 +61,8 @@ def first_flow(
         wanted = describe(source_points)
         raise BadInput(f"first_flow(): driven_points is {describe(driven_points)}, expected {wanted} as source_points")
     if widths is None and shape[1] == LANDMARKS:
-        source_points, driven_points = anchors(source_points, driven_points)
+        with _blas().limit(limits=1, user_api="blas"):
+            source_points, driven_points = corrected(*anchors(source_points, driven_points))
         widths = WIDTHS
     B, K, _ = driven_points.shape
     if not (
@@ -163,7 +163,7 @@ def first_flow_reference(
 
     source, driven = torch.as_tensor(source_points), torch.as_tensor(driven_points)
     if widths is None:
-        source, driven = anchors(source, driven)
+        source, driven = corrected(*anchors(source, driven))
         widths = WIDTHS
     s = torch.as_tensor(widths).to(driven)[:, None, None]
     value = source - driven  # [B, K, 2]

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fetfast.errors import BadInput
-from fetfast.ops.anchors import WIDTHS, anchors
+from fetfast.ops.anchors import WIDTHS, anchors, corrected
 from fetfast.ops.norm_act import describe, on_gpu
 from fetfast.spec import LANDMARKS, MAX_SIDE
 
@@ -35,7 +35,7 @@ def first_flow(
         wanted = describe(source_points)
         raise BadInput(f"first_flow(): driven_points is {describe(driven_points)}, expected {wanted} as source_points")
     if widths is None and K == LANDMARKS:
-        source_points, driven_points = anchors(source_points, driven_points)
+        source_points, driven_points = corrected(*anchors(source_points, driven_points))
         widths, K = _anchor_widths(source_points.device), source_points.shape[1]
     if (
         widths is None

@@ -6,7 +6,7 @@ import torch
 
 from fetfast.errors import BadInput
 from fetfast.ops import topology
-from fetfast.ops.anchors import LOWER, OPEN, UPPER, WIDTHS, anchors
+from fetfast.ops.anchors import LOWER, OPEN, UPPER, WIDTHS, WITHIN, anchors, corrected
 from fetfast.ops.heatmap import (
     contours,
     contours_reference,
@@ -98,7 +98,7 @@ def test_an_opening_mouth_does_not_show_its_lips_twice():
     driven = source.copy()
     driven[0, LOWER, 1] += 0.08
     lips = np.array(UPPER + LOWER)
-    flow = first_flow(*anchors(source, driven), S, widths=WIDTHS)[0]
+    flow = first_flow(source, driven, S)[0]
     column, rows = S // 2, slice(int(0.71 * S), int(0.77 * S))
     with_anchors = np.diff(flow[1, rows, column]) * S
     bare = first_flow(source[:, lips], driven[:, lips], S, widths=WIDTHS[lips])[0]
@@ -115,12 +115,42 @@ def test_a_closing_lid_takes_along_what_it_covers():
     assert not displacement[473:478].any()
 
 
-def test_anchors_are_the_same_for_tensors():
+@pytest.mark.parametrize("op", [anchors, lambda *points: corrected(*anchors(*points))])
+def test_anchors_are_the_same_for_tensors(op):
     source, driven = points(2), points(2)
-    got = anchors(torch.from_numpy(source), torch.from_numpy(driven))
-    for mine, theirs in zip(anchors(source, driven), got, strict=True):
+    got = op(torch.from_numpy(source), torch.from_numpy(driven))
+    for mine, theirs in zip(op(source, driven), got, strict=True):
         assert mine.dtype == np.float32 and mine.shape == (2, len(WIDTHS), 2)
         np.testing.assert_allclose(mine, theirs.numpy(), atol=1e-6)
+
+
+def test_a_brow_and_a_lid_land_where_they_are_wanted():
+    """They are thinner than the Gaussians: without the correction they follow their neighbours, which stay."""
+    source, S = face(), 128
+    driven = source.copy()
+    parts = [*topology.BROWS, *range(158, 161)]
+    driven[0, parts, 1] -= 0.02
+    completed = anchors(source, driven)
+
+    def shown(flow):
+        x, y = (driven[0, parts] * S).astype(int).T
+        return -flow[0, 1, y, x].mean()
+
+    with_it, without = (shown(first_flow(*pair, S, widths=WIDTHS)) for pair in (corrected(*completed), completed))
+    assert abs(with_it + 0.02) < 0.8 * abs(without + 0.02)
+
+
+def test_points_that_are_unknown_or_far_away_correct_no_other():
+    source, driven = anchors(face(), face())
+    source[0, 40:60] += 0.01
+    want = corrected(source, driven)[0]
+    for strange in (np.nan, 1e30):
+        spoiled = driven.copy()
+        spoiled[0, 300] = strange
+        got = corrected(source, spoiled)[0]
+        near = np.linalg.norm(driven[0] - driven[0, 300], axis=1) > 6 * WIDTHS[300]
+        assert np.allclose(got[0, near], want[0, near], atol=1e-6)
+        assert np.array_equal(got[0, 300], source[0, 300]) and np.array_equal(got[0, ~WITHIN], source[0, ~WITHIN])
 
 
 def test_anchors_between_shut_lips_go_with_the_nearer_one_and_between_open_ones_by_the_way():
