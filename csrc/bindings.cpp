@@ -47,15 +47,16 @@ static void crop(const Bytes& frame, const Floats& M, int taps, const std::optio
 
 // Columns x0 ... x1 of rows y0 ... y1 of `frame` hold the crop; `out` holds a copy of the frame there already.
 static void paste(const Bytes& frame, const Floats& M, const Floats& to_crop, float feather, const Floats& flow,
-                  const std::optional<Floats>& mask, const std::optional<Floats>& color, Bytes& out, int x0, int x1,
-                  int y0, int y1) {
+                  const std::optional<Floats>& mask, const std::optional<Floats>& color,
+                  const std::optional<Floats>& light, Bytes& out, int x0, int x1, int y0, int y1) {
   auto to = out.mutable_unchecked<3>();
-  Paste op{frame_of(frame), affine_of(M), affine_of(to_crop), feather, int(flow.shape(1)), field_of(flow), {}, {},
+  Paste op{frame_of(frame), affine_of(M), affine_of(to_crop), feather, int(flow.shape(1)), field_of(flow), {}, {}, {},
            to.mutable_data(0, 0, 0), out.strides(0), out.strides(1), out.strides(2)};
   if (mask) {
     op.mask = field_of(*mask);
     op.color = field_of(*color);
   }
+  if (light) op.light = field_of(*light);
   py::gil_scoped_release release;
   thread_local std::vector<Change> cells;  // kept: a stream allocates once
   cells.resize(size_t(op.size) * op.size);
@@ -92,8 +93,8 @@ PYBIND11_MODULE(_native, m) {
         py::arg("flow").noconvert().none(true), py::arg("out").noconvert());
   m.def("paste", &paste, py::arg("frame").noconvert(), py::arg("M").noconvert(), py::arg("to_crop").noconvert(),
         py::arg("feather"), py::arg("flow").noconvert(), py::arg("mask").noconvert().none(true),
-        py::arg("color").noconvert().none(true), py::arg("out").noconvert(), py::arg("x0"), py::arg("x1"),
-        py::arg("y0"), py::arg("y1"));
+        py::arg("color").noconvert().none(true), py::arg("light").noconvert().none(true), py::arg("out").noconvert(),
+        py::arg("x0"), py::arg("x1"), py::arg("y0"), py::arg("y1"));
   m.def("contours", &contours, py::arg("points").noconvert(), py::arg("edges").noconvert(), py::arg("half_width"),
         py::arg("out").noconvert());
 }

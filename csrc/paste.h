@@ -1,5 +1,5 @@
 // paste: at frame pixel p, with c = M^-1 p and w = fade(c.x) fade(c.y),
-//   q = M (c + w flow(c)),   m = w mask(c),   out = frame(q) + m (color(c) - frame(q)).
+//   q = M (c + w flow(c)),   g = 1 + w light(c),   m = w mask(c),   out = g frame(q) + m (color(c) - g frame(q)).
 // Pixels outside of the crop are not touched: w is 0 there.
 #pragma once
 #include "sample.h"
@@ -8,7 +8,7 @@ namespace fetfast {
 
 // What the network says at one cell of its tensors, or between cells.
 struct Change {
-  Color move;   // displacement x, y in frame pixels; mask
+  Color move;   // displacement x, y in frame pixels; mask; light
   Color color;  // 0 ... 255
 };
 FETFAST_HD Change lerp(const Change& a, const Change& b, float t) {
@@ -24,6 +24,7 @@ struct Paste {
   Field flow;      // f32 [2, S, S], crop sides
   Field mask;      // f32 [1, S, S], 0 ... 1, or none
   Field color;     // f32 [3, S, S], -1 ... 1; none exactly where there is no mask
+  Field light;     // f32 [1, S, S], or none
   unsigned char* out;                          // u8 [H, W, 3]
   long long out_row, out_column, out_channel;  // bytes
 
@@ -43,8 +44,9 @@ struct Paste {
 
   FETFAST_HD Change cell(int y, int x) const {
     Point d = M.turn(Point{flow.at(0, y, x), flow.at(1, y, x)});
-    if (!mask.data) return {Color{d.x, d.y, 0.0f, 0.0f}, Color{}};
-    return {Color{d.x, d.y, mask.at(0, y, x), 0.0f},
+    float gain = light.data ? light.at(0, y, x) : 0.0f;
+    if (!mask.data) return {Color{d.x, d.y, 0.0f, gain}, Color{}};
+    return {Color{d.x, d.y, mask.at(0, y, x), gain},
             Color{127.5f * color.at(0, y, x) + 127.5f, 127.5f * color.at(1, y, x) + 127.5f,
                   127.5f * color.at(2, y, x) + 127.5f, 0.0f}};
   }
@@ -52,6 +54,12 @@ struct Paste {
   // M c is the pixel itself: only the displacement is added, so that no flow samples exactly at the pixel's centre.
   FETFAST_HD Point source(int column, int row, float w, Color move) const {
     return frame.inside(Point{float(column) + 0.5f + w * move[0], float(row) + 0.5f + w * move[1]});
+  }
+
+  // The pixel's new colour, where `warped` is what the frame shows at its source.
+  FETFAST_HD Color changed(Color warped, float w, const Change& change) const {
+    if (light.data) warped = (1.0f + w * change.move[3]) * warped;
+    return lerp(warped, change.color, w * change.move[2]);
   }
 
   FETFAST_HD void store(int column, int row, Color result) const {
@@ -64,7 +72,7 @@ struct Paste {
     if (!(at.w > 0.0f)) return;
     Change change = between(Two(at.x, size), Two(at.y, size), [&](int y, int x) { return cell(y, x); });
     Color warped = frame.cubic(source(column, row, at.w, change.move));
-    store(column, row, lerp(warped, change.color, at.w * change.move[2]));
+    store(column, row, changed(warped, at.w, change));
   }
 };
 

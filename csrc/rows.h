@@ -42,8 +42,8 @@ FETFAST_CLONES inline void crop_rows(const Crop& op, int begin, int end) {
 
 // `cells` holds op.cell(y, x) for every y, x.
 FETFAST_CLONES inline void paste_rows(const Paste& op, const Change* cells, int x0, int x1, int begin, int end) {
-  float x[STRETCH], y[STRETCH], w[STRETCH], mask[STRETCH];
-  Color color[STRETCH];
+  float x[STRETCH], y[STRETCH], w[STRETCH];
+  Change changes[STRETCH];
   for (int row = begin; row < end; row++)
     for (int first = x0; first < x1; first += STRETCH) {
       const int n = x1 - first < STRETCH ? x1 - first : STRETCH;
@@ -54,16 +54,14 @@ FETFAST_CLONES inline void paste_rows(const Paste& op, const Change* cells, int 
         w[k] = at.w;
       }
       for (int k = 0; k < n; k++) {
-        Change change = between(Two(x[k], op.size), Two(y[k], op.size),
-                                [&](int i, int j) -> const Change& { return cells[i * op.size + j]; });
-        Point q = op.source(first + k, row, w[k], change.move);
+        changes[k] = between(Two(x[k], op.size), Two(y[k], op.size),
+                             [&](int i, int j) -> const Change& { return cells[i * op.size + j]; });
+        Point q = op.source(first + k, row, w[k], changes[k].move);
         x[k] = q.x;
         y[k] = q.y;
-        mask[k] = w[k] * change.move[2];
-        color[k] = change.color;
       }
       for (int k = 0; k < n; k++)
-        if (w[k] > 0.0f) op.store(first + k, row, lerp(op.frame.cubic(Point{x[k], y[k]}), color[k], mask[k]));
+        if (w[k] > 0.0f) op.store(first + k, row, op.changed(op.frame.cubic(Point{x[k], y[k]}), w[k], changes[k]));
     }
 }
 

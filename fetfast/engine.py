@@ -167,7 +167,7 @@ class Engine:
         intensity: float = 1.0,
         regions: tuple[str, ...] = REGIONS,
     ) -> dict[str, np.ndarray]:
-        """The first half of `render`: what `compose` pastes, by part (flow, mask, color), good until the next step."""
+        """The first half of `render`: what `compose` pastes, by part (`spec.PARTS`), good until the next step."""
         scene = Scene(source, source_frame, target, intensity, regions)
         for stage in self.plan.spec.stages:
             scene.tensors |= self.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})

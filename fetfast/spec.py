@@ -12,7 +12,8 @@ Values
     Frames are u8 [H, W, 3] RGB. Networks see f32 [B, 3, S, S] RGB in -1 ... 1 (= u8 / 127.5 - 1).
     A *flow* f32 [B, 2, S, S] (x, y) is backward and an offset, in crop sides:
     result(p) = target(p + flow(p)). A *mask* [B, 1, S, S] in 0 ... 1 says how much of *color*
-    [B, 3, S, S] in -1 ... 1 replaces the warped pixel.
+    [B, 3, S, S] in -1 ... 1 replaces the warped pixel. A *light* [B, 1, S, S] is a gain less one:
+    the warped pixel's levels 0 ... 255 are first multiplied by 1 + light.
 
 Letters
     B batch, H W frame, S crop resolution, K landmarks (478), C channels, E blendshapes (52).
@@ -27,6 +28,7 @@ from typing import Any
 LANDMARKS = 478
 REGIONS = ("brows", "eyes", "gaze", "mouth")
 TASKS = ("transfer", "swap", "edit", "recognize", "encode", "decode")
+PARTS = ("flow", "mask", "color", "light")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 MAX_RESOLUTION = 1024  # of a plan: twice what `fetfast synth` makes pairs for; a step's pictures grow with its square
 MAX_SIDE = 8192  # of any tensor of a stage, so that a lie in a plan's header allocates nothing big
@@ -72,7 +74,7 @@ class Spec:
 
     `stages` run in order. What a stage asks for and no earlier stage gives, `inputs.py` builds by name.
     `paste` says which tensor plays which part when the result is put into the frame:
-    keys "flow", "mask", "color", values tensor names. `args` are the module's own arguments (the size row).
+    keys of PARTS, values tensor names. `args` are the module's own arguments (the size row).
     """
 
     family: str
@@ -100,8 +102,8 @@ class Spec:
             f"tasks are {tasks}, expected some of {', '.join(TASKS)}",
         )
         _check(
-            all(k in ("flow", "mask", "color") and isinstance(v, str) for k, v in paste.items()),
-            f"paste is {paste}, expected tensor names for flow, mask, color",
+            all(k in PARTS and isinstance(v, str) for k, v in paste.items()),
+            f"paste is {paste}, expected tensor names for {', '.join(PARTS)}",
         )
         stages = tuple(_stage(stage) for stage in data["stages"])
         names = [stage.name for stage in stages]

@@ -5,7 +5,7 @@ a CUDA graph can be captured after that. They run on PyTorch's current stream.
 
     crop    bytes that must move: the crop's part of the frame once, 8 F^2 of flow, 12 S^2 written
     paste   3 H W read and written by a copy of the frame; of the crop's pixels, again 3 read and 3 written, and 4 S^2
-            for each channel of flow, mask and color
+            for each channel of flow, mask, color and light
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ extern "C" __global__ void __launch_bounds__(256) crop(
 }
 
 extern "C" __global__ void __launch_bounds__(256) paste(
-    FRAME(frame), AFFINE(m), AFFINE(to_crop), float feather, int size, FIELD(flow), FIELD(mask), FIELD(color),
+    FRAME(frame), AFFINE(m), AFFINE(to_crop), float feather, int size,
+    FIELD(flow), FIELD(mask), FIELD(color), FIELD(light),
     unsigned char* out, long long out_row, long long out_column, long long out_channel,
     int x0, int x1, int y0, int y1) {
   int column = x0 + blockIdx.x * blockDim.x + threadIdx.x, row = y0 + blockIdx.y * blockDim.y + threadIdx.y;
   if (column >= x1 || row >= y1) return;
   Paste{FRAME_OF(frame), AFFINE_OF(m), AFFINE_OF(to_crop), feather, size, FIELD_OF(flow), FIELD_OF(mask),
-        FIELD_OF(color), out, out_row, out_column, out_channel}(column, row);
+        FIELD_OF(color), FIELD_OF(light), out, out_row, out_column, out_channel}(column, row);
 }
 """
 
@@ -95,12 +96,13 @@ def paste_arguments(
     flow: Tensor,  # f32 [2, S, S]
     mask: Tensor | None,  # f32 [1, S, S]
     color: Tensor | None,  # f32 [3, S, S]
+    light: Tensor | None,  # f32 [1, S, S]
     out: Tensor,  # u8 [H, W, 3]
     box: tuple[int, int, int, int],  # columns x0 ... x1 and rows y0 ... y1 of the frame that may change
 ) -> tuple[Any, ...]:
     return (
         *_frame(frame), *_affine(M), *_affine(to_crop), np.float32(feather), np.int32(flow.shape[1]),
-        *_pointer(flow), *_pointer(mask), *_pointer(color), *_pointer(out), *map(np.int32, box),
+        *_pointer(flow), *_pointer(mask), *_pointer(color), *_pointer(light), *_pointer(out), *map(np.int32, box),
     )  # fmt: skip
 
 

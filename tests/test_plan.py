@@ -324,7 +324,7 @@ STAGE = SPEC_JSON["stages"][0]
         ),
         ({"spec": SPEC_JSON | {"tasks": ["fly"]}}, "tasks"),
         ({"spec": SPEC_JSON | {"tasks": [[]]}}, "tasks"),
-        ({"spec": SPEC_JSON | {"paste": {"glue": "b"}}}, "paste"),
+        ({"spec": SPEC_JSON | {"paste": {"glue": "b"}}}, "expected tensor names for flow, mask, color, light"),
         ({"spec": SPEC_JSON | {"stages": []}}, "stages"),
         ({"spec": SPEC_JSON | {"stages": SPEC_JSON["stages"] * 2}}, "different names"),
         ({"spec": SPEC_JSON | {"stages": [STAGE | {"name": "../mix"}]}}, "no identifier"),

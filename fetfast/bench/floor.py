@@ -7,7 +7,7 @@ What is counted, at batch 1
     face        the landmark and the blendshape network, which run in f32, counted alike.
     inputs      bytes: every tensor made in this step, written once, and for a crop the frame's pixels under it, read
                 once. Operations: `first_flow`'s matrix product, 6 K S^2.
-    paste       bytes: 6 H W, and 4 S^2 for each channel of flow, mask and color.
+    paste       bytes: 6 H W, and 4 S^2 for each channel of flow, mask, color and light.
 Element-wise arithmetic is counted nowhere, and no time for starting anything: a floor, not an estimate.
 
 The ceilings are the best seen during the run: all cores copying 4 MB each, back and forth, which the caches hold as

@@ -1,4 +1,4 @@
-"""The GPU form of `crop` and `paste`: the same arguments, with frames, flow, mask, color and out as CUDA tensors.
+"""The GPU form of `crop` and `paste`: the same arguments, with the frame, the fields and out as CUDA tensors.
 
 `fetfast.ops.crop` and `fetfast.ops.paste` come here when the frame is a tensor. M stays on the host: a CUDA graph that
 captures a call keeps the M it was given.
@@ -37,8 +37,8 @@ def crop(frame: Any, M: np.ndarray, size: int, taps: int, flow: Any, out: Any) -
 
 
 def paste(
-    frame: Any, M: np.ndarray, to_crop: np.ndarray, feather: float, flow: Any, mask: Any, color: Any, out: Any,
-    box: tuple[int, int, int, int],
+    frame: Any, M: np.ndarray, to_crop: np.ndarray, feather: float, flow: Any, mask: Any, color: Any,
+    light: Any, out: Any, box: tuple[int, int, int, int],
 ) -> Any:  # fmt: skip
     import torch
 
@@ -51,6 +51,8 @@ def paste(
     if mask is not None:
         _check_field("paste", "mask", mask, 1, flow.shape[1], frame)
         _check_field("paste", "color", color, 3, flow.shape[1], frame)
+    if light is not None:
+        _check_field("paste", "light", light, 1, flow.shape[1], frame)
     if out is None:
         out = torch.empty_like(frame)
     if out.dtype != torch.uint8 or out.shape != frame.shape or out.device != frame.device:
@@ -60,7 +62,7 @@ def paste(
     out.copy_(frame)
     x0, x1, y0, y1 = box
     if x0 < x1 and y0 < y1:
-        arguments = kernel.paste_arguments(frame, M, to_crop, feather, flow, mask, color, out, box)
+        arguments = kernel.paste_arguments(frame, M, to_crop, feather, flow, mask, color, light, out, box)
         kernel.launch("paste", headers(), (x1 - x0, y1 - y0), arguments, _index(frame))
     return out
 

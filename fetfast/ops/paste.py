@@ -1,4 +1,4 @@
-"""paste: a network's flow, mask and colour applied to the frame's own pixels, at its own resolution, in one pass."""
+"""paste: a network's flow, light, mask and colour applied to the frame's own pixels, in one pass, at its resolution."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ def paste(
     mask: NDArray[np.float32] | None = None,  # [1, S, S]
     color: NDArray[np.float32] | None = None,  # [3, S, S]
     out: NDArray[np.uint8] | None = None,  # [H, W, 3]
+    light: NDArray[np.float32] | None = None,  # [1, S, S]
 ) -> NDArray[np.uint8]:
     """The frame u8 [H, W, 3] with a crop of it changed. At frame pixel p, with c = M^-1 p in crop sides:
 
         w = fade(c.x) fade(c.y)         fade(t) = smoothstep(min(t, 1 - t) / FEATHER)
         q = M (c + w flow(c))
+        g = 1 + w light(c)
         m = w mask(c)
-        out(p) = frame(q) + m (color(c) - frame(q))
+        out(p) = g frame(q) + m (color(c) - g frame(q))
 
     frame: u8 [H, W, 3]; any strides. Sampled by Catmull-Rom, borders repeated: a portrait shifted by half a pixel keeps
         79 % of its gradients' energy, where bilinear keeps 63 %, for 1.5 times the time of the whole op.
     M: f32 [2, 3], maps crop points (0 ... 1) to frame points (pixels); invertible.
     flow: f32 [2, S, S], a backward offset in crop sides. mask: f32 [1, S, S], 0 ... 1, and color: f32 [3, S, S],
-        -1 ... 1: both or neither. Each sampled bilinearly, borders repeated; NaN counts as 0.
+        -1 ... 1: both or neither. light: f32 [1, S, S], a gain on the frame's levels 0 ... 255, less one, or None: 0.1
+        is a tenth lighter, -1 black. Each sampled bilinearly, borders repeated; NaN counts as 0.
     out: u8 [H, W, 3] of any strides, or None for a new array. Must not overlap the frame.
 
-    Pixels outside of the crop are the frame's own, bit for bit; so are all pixels where flow and mask are zero.
+    Pixels outside of the crop are the frame's own, bit for bit; so are all pixels where flow, mask and light are zero.
     A frame that is a CUDA tensor is changed there, and all but M are such tensors: `frame_gpu`.
-    Bytes that move: 6 H W, and 4 S^2 for each channel of flow, mask and color.
+    Bytes that move: 6 H W, and 4 S^2 for each channel of flow, mask, color and light.
     Raises BadInput.
     """
     M = checked_matrix("paste", M)
     to_crop = _inverse(M)
     if frame_gpu.is_tensor(frame):
-        return frame_gpu.paste(frame, M, to_crop, FEATHER, flow, mask, color, out, _box(M, frame.shape))
+        return frame_gpu.paste(frame, M, to_crop, FEATHER, flow, mask, color, light, out, _box(M, frame.shape))
     check_frame("paste", frame)
     check_field("paste", "flow", flow, 2)
     if (mask is None) != (color is None):
@@ -57,18 +60,20 @@ def paste(
     if mask is not None:
         check_field("paste", "mask", mask, 1, flow.shape[1])
         check_field("paste", "color", color, 3, flow.shape[1])
+    if light is not None:
+        check_field("paste", "light", light, 1, flow.shape[1])
     if out is None:
         out = np.empty(frame.shape, np.uint8)
     check_out("paste", out, frame.shape, np.uint8)
     if np.may_share_memory(frame, out):
         raise BadInput("paste(): out overlaps the frame, expected memory of its own")
     np.copyto(out, frame)
-    _native.paste(frame, M, to_crop, FEATHER, flow, mask, color, out, *_box(M, frame.shape))
+    _native.paste(frame, M, to_crop, FEATHER, flow, mask, color, light, out, *_box(M, frame.shape))
     return out
 
 
 def paste_reference(
-    frame: Any, M: Any, flow: Any, mask: Any = None, color: Any = None, out: Any = None
+    frame: Any, M: Any, flow: Any, mask: Any = None, color: Any = None, out: Any = None, light: Any = None
 ) -> torch.Tensor:
     """The specification of `paste` in plain PyTorch. Computes in the dtype of `flow` (f64 for an exact answer)."""
     import torch
@@ -84,6 +89,8 @@ def paste_reference(
     w = (t * t * (3 - 2 * t)).prod(0)
     pixels = frame.permute(2, 0, 1).to(flow.dtype)
     result = cubic(pixels, p + torch.einsum("ij,j...->i...", M[:, :2], w * sample_field(flow, c)))
+    if light is not None:
+        result = result * (1 + w * sample_field(torch.as_tensor(light).to(flow.dtype), c))
     if mask is not None:
         m = w * sample_field(torch.as_tensor(mask).to(flow.dtype), c)
         result = result + m * (127.5 * sample_field(torch.as_tensor(color).to(flow.dtype), c) + 127.5 - result)

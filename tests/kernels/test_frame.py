@@ -84,12 +84,13 @@ def arrays(S=24):
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 256, (37, 45, 3), np.uint8)
     flow = rng.normal(0, 0.05, (2, S, S)).astype(np.float32)
-    return frame, flow, rng.random((1, S, S), np.float32), rng.random((3, S, S), np.float32) * 2 - 1
+    mask, color = rng.random((1, S, S), np.float32), rng.random((3, S, S), np.float32) * 2 - 1
+    return frame, flow, mask, color, rng.uniform(-0.5, 0.5, (1, S, S)).astype(np.float32)
 
 
 @pytest.mark.parametrize("with_flow", [True, False])
 def test_crop_is_the_cpu_form(with_flow, place):
-    frame, flow, _, _ = arrays()
+    frame, flow, *_ = arrays()
     wanted = crop(frame, M, 20, flow if with_flow else None)
     out = torch.full((20, 20, 4), 9.0, device=place)  # NHWC with a channel to spare, in one buffer
     got = crop(torch.from_numpy(frame).to(place), M, 20, torch.from_numpy(flow).to(place) if with_flow else None,
@@ -100,36 +101,40 @@ def test_crop_is_the_cpu_form(with_flow, place):
     np.testing.assert_allclose(crop(turned, M, 8).cpu().numpy(), crop(frame, M, 8), atol=1e-4)
 
 
-@pytest.mark.parametrize("with_color", [True, False])
-def test_paste_is_the_cpu_form(with_color, place):
-    frame, flow, mask, color = arrays()
-    rest = (mask, color) if with_color else ()
-    got = paste(*(torch.from_numpy(a).to(place) if a is not M else M for a in (frame, M, flow, *rest)))
-    wanted = paste(frame, M, flow, *rest)
+@pytest.mark.parametrize("names", [(), ("mask", "color"), ("light",), ("mask", "color", "light")], ids="+".join)
+def test_paste_is_the_cpu_form(names, place):
+    frame, flow, *rest = arrays()
+    parts = dict(zip(("mask", "color", "light"), rest, strict=True))
+    parts = {"flow": flow} | {name: parts[name] for name in names}
+    got = paste(torch.from_numpy(frame).to(place), M, **{k: torch.from_numpy(a).to(place) for k, a in parts.items()})
+    wanted = paste(frame, M, **parts)
     assert (wanted != frame).any() and got.dtype == torch.uint8
     difference = np.abs(got.cpu().numpy().astype(int) - wanted)
     assert difference.max() <= 1 and (difference > 0).mean() < 0.01  # half-way values may round either way
 
 
 def test_paste_of_nothing_gives_the_frame_bit_for_bit(place):
-    frame, flow, mask, color = (torch.from_numpy(a).to(place) for a in arrays())
+    frame, flow, mask, color, light = (torch.from_numpy(a).to(place) for a in arrays())
     assert torch.equal(paste(frame, M, flow * 0, mask * 0, color), frame)
+    assert torch.equal(paste(frame, M, flow * 0, mask * 0, color, light=light * 0), frame)
     away = np.array([[30, 0, 500], [0, 30, 500]], np.float32)  # the crop is off the frame
     assert torch.equal(paste(frame, away, flow, mask, color), frame)
 
 
 def test_bad_inputs_are_named(place):
-    frame, flow, mask, _ = (torch.from_numpy(a).to(place) for a in arrays())
+    frame, flow, mask, *_ = (torch.from_numpy(a).to(place) for a in arrays())
     with pytest.raises(BadInput, match=r"crop\(\): flow is float32 \[1, 24, 24\].*expected float32 \[2, F, F\]"):
         crop(frame, M, 8, mask)
     with pytest.raises(BadInput, match="expected both or neither"):
         paste(frame, M, flow, mask)
+    with pytest.raises(BadInput, match=r"light is float32 \[2, 24, 24\].*expected float32 \[1, 24, 24\]"):
+        paste(frame, M, flow, light=flow)
     with pytest.raises(BadInput, match="out shares the frame's memory"):
         paste(frame, M, flow, out=frame)
 
 
 def test_a_tensor_on_the_cpu_is_refused():
-    frame, flow, _, _ = (torch.from_numpy(a) for a in arrays())
+    frame, flow, *_ = (torch.from_numpy(a) for a in arrays())
     for call in (lambda: crop(frame, M, 8), lambda: paste(frame, M, flow)):
         with pytest.raises(BadInput, match="is a tensor on cpu, expected one on cuda, or a NumPy array"):
             call()

@@ -32,16 +32,17 @@ def tensors(size=S, amount=0.03):
 
 
 FLOW, MASK, COLOR = tensors()
+LIGHT = RNG.uniform(-0.5, 0.5, (1, S, S)).astype(np.float32)
 ZERO = np.zeros_like(FLOW)
 INSIDE = matrix(40, 10, 12, 0.2)  # of a frame of 70 x 60
 
 
-def close(frame, M, flow, mask=None, color=None):
+def close(frame, M, flow, mask=None, color=None, light=None):
     """Rounding may go either way only where plain f32 arithmetic leaves it open: a level apart at most, and at no more
     than twice as many values as plain f32 differs at (and one in a thousand)."""
-    exact = paste_reference(frame.copy(), M, flow.astype(np.float64), mask, color).numpy().astype(int)
-    plain = paste_reference(frame.copy(), M, flow, mask, color).numpy().astype(int)
-    got = paste(frame, M, flow, mask, color)
+    exact = paste_reference(frame.copy(), M, flow.astype(np.float64), mask, color, light=light).numpy().astype(int)
+    plain = paste_reference(frame.copy(), M, flow, mask, color, light=light).numpy().astype(int)
+    got = paste(frame, M, flow, mask, color, light=light)
     assert got.dtype == np.uint8 and got.shape == frame.shape
     assert np.abs(got - exact).max() <= 1
     assert (got != exact).mean() <= 2 * (plain != exact).mean() + 1e-3
@@ -52,6 +53,12 @@ def close(frame, M, flow, mask=None, color=None):
 @pytest.mark.parametrize("side", [2.0, 30.0, 90.0, 1000.0])
 def test_scales_and_turns(side, turn, with_color):
     close(noise(60, 70), matrix(side, 20, 15, turn), *tensors() if with_color else (FLOW,))
+
+
+@pytest.mark.parametrize("with_color", [False, True])
+@pytest.mark.parametrize("side, turn", [(30.0, 0.4), (90.0, 0.0), (1000.0, 3.0)])
+def test_light(side, turn, with_color):
+    close(noise(60, 70), matrix(side, 20, 15, turn), *(FLOW, MASK, COLOR) if with_color else (FLOW,), light=LIGHT)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 9), (7, 1), (3, 131)])
@@ -70,11 +77,18 @@ def test_zero_flow_gives_the_frame_back_bit_for_bit(turn):
     M = matrix(40.3, 10.7, 12.1, turn)
     assert np.array_equal(paste(frame, M, ZERO), frame)
     assert np.array_equal(paste(frame, M, ZERO, np.zeros_like(MASK), COLOR), frame)
+    assert np.array_equal(paste(frame, M, ZERO, np.zeros_like(MASK), COLOR, light=np.zeros_like(LIGHT)), frame)
+
+
+@pytest.mark.parametrize("parts", [(FLOW,), (FLOW, MASK, COLOR)])
+def test_a_light_of_zero_changes_no_bit(parts):
+    frame = noise(60, 70)
+    assert np.array_equal(paste(frame, INSIDE, *parts, light=np.zeros_like(LIGHT)), paste(frame, INSIDE, *parts))
 
 
 def test_pixels_out_of_the_crop_are_the_frames_bit_for_bit():
     frame = noise(60, 70)
-    got = paste(frame, INSIDE, 10 * FLOW, np.ones_like(MASK), COLOR)
+    got = paste(frame, INSIDE, 10 * FLOW, np.ones_like(MASK), COLOR, light=np.ones_like(LIGHT))
     y, x = np.mgrid[:60, :70] + 0.5
     c = np.linalg.inv(INSIDE[:, :2].astype(np.float64)) @ np.stack([x - INSIDE[0, 2], y - INSIDE[1, 2]]).reshape(2, -1)
     outside = ((c <= 0) | (c >= 1)).any(0).reshape(60, 70)
@@ -84,10 +98,18 @@ def test_pixels_out_of_the_crop_are_the_frames_bit_for_bit():
         assert np.array_equal(paste(frame, far, FLOW), frame)
 
 
-def test_full_mask_shows_the_colour_inside():
+@pytest.mark.parametrize("light", [None, LIGHT], ids=["", "light"])
+def test_full_mask_shows_the_colour_inside(light):
     color = np.full_like(COLOR, 0.5)
-    got = paste(noise(60, 70), matrix(60, 5, 0), ZERO, np.ones_like(MASK), color)
+    got = paste(noise(60, 70), matrix(60, 5, 0), ZERO, np.ones_like(MASK), color, light=light)
     assert (got[10:50, 15:55] == 191).all()  # 0.5 * 127.5 + 127.5 = 191.25
+
+
+@pytest.mark.parametrize("light, level", [(0.5, 150), (-0.25, 75), (-1, 0), (-3, 0), (9, 255)])
+def test_light_is_a_gain_on_the_frames_own_pixels(light, level):
+    frame = np.full((60, 70, 3), 100, np.uint8)
+    got = paste(frame, matrix(60, 5, 0), ZERO, light=np.full_like(LIGHT, light))
+    assert (got[10:50, 15:55] == level).all()
 
 
 def test_a_flow_moves_by_crop_sides():
@@ -112,23 +134,24 @@ def test_a_flow_moves_by_crop_sides():
 )
 def test_any_strides(view):
     frame = view(noise(60, 70))
-    want = paste(np.ascontiguousarray(frame), INSIDE, FLOW, MASK, COLOR)
-    assert np.array_equal(paste(frame, INSIDE, FLOW, MASK, COLOR), want)
-    strided = [np.repeat(a, 2, 2)[:, :, ::2] for a in (FLOW, MASK, COLOR)]
+    want = paste(np.ascontiguousarray(frame), INSIDE, FLOW, MASK, COLOR, light=LIGHT)
+    assert np.array_equal(paste(frame, INSIDE, FLOW, MASK, COLOR, light=LIGHT), want)
+    *strided, light = (np.repeat(a, 2, 2)[:, :, ::2] for a in (FLOW, MASK, COLOR, LIGHT))
     out = view(np.zeros((60, 70, 3), np.uint8))
-    assert paste(frame, INSIDE, *strided, out=out) is out
+    assert paste(frame, INSIDE, *strided, out=out, light=light) is out
     assert np.array_equal(out, want)
 
 
 def test_nan_counts_as_zero_and_infinity_stays_in_the_frame():
     frame = noise(60, 70)
-    clean, holes = [a.copy() for a in (FLOW, MASK, COLOR)], [a.copy() for a in (FLOW, MASK, COLOR)]
-    for a, b in zip(clean, holes, strict=True):
-        a[:, 2:7, 3:9] = 0
-        b[:, 2:7, 3:9] = np.nan
-    assert np.array_equal(paste(frame, INSIDE, *holes), paste(frame, INSIDE, *clean))
+    parts = {"flow": FLOW, "mask": MASK, "color": COLOR, "light": LIGHT}
+    clean, holes = ({name: a.copy() for name, a in parts.items()} for _ in range(2))
+    for name in parts:
+        clean[name][:, 2:7, 3:9] = 0
+        holes[name][:, 2:7, 3:9] = np.nan
+    assert np.array_equal(paste(frame, INSIDE, **holes), paste(frame, INSIDE, **clean))
     for value in (np.inf, -np.inf, 1e38):
-        paste(frame, INSIDE, np.full_like(FLOW, value), np.full_like(MASK, value), np.full_like(COLOR, value))
+        paste(frame, INSIDE, **{name: np.full_like(a, value) for name, a in parts.items()})
 
 
 @settings(max_examples=50, deadline=None)
@@ -151,10 +174,10 @@ def test_threads_do_not_change_bytes():
     threads = _native.threads()
     try:
         _native.set_threads(1)
-        want = paste(frame, M, FLOW, MASK, COLOR)
+        want = paste(frame, M, FLOW, MASK, COLOR, light=LIGHT)
         _native.set_threads(3)
         with ThreadPoolExecutor(4) as pool:
-            for got in pool.map(lambda _: paste(frame, M, FLOW, MASK, COLOR), range(24)):
+            for got in pool.map(lambda _: paste(frame, M, FLOW, MASK, COLOR, light=LIGHT), range(24)):
                 assert np.array_equal(got, want)
     finally:
         _native.set_threads(threads)
@@ -174,6 +197,11 @@ FRAME = noise(60, 70)
         ((FRAME, INSIDE, FLOW, MASK), "one of mask and color"),
         ((FRAME, INSIDE, FLOW, MASK[:, :8, :8], COLOR), r"mask is float32 \[1, 8, 8\], expected float32 \[1, 16, 16\]"),
         ((FRAME, INSIDE, FLOW, MASK, COLOR[:1]), r"color is float32 \[1, 16, 16\], expected float32 \[3, 16, 16\]"),
+        (
+            (FRAME, INSIDE, FLOW, None, None, None, MASK[0]),
+            r"light is float32 \[16, 16\], expected float32 \[1, 16, 16\]",
+        ),
+        ((FRAME, INSIDE, FLOW, None, None, None, COLOR), r"light is float32 \[3, 16, 16\]"),
         ((FRAME, INSIDE, FLOW, None, None, FRAME[:-1]), r"out is uint8 \[59, 70, 3\], expected uint8 \[60, 70, 3\]"),
         ((FRAME, INSIDE, FLOW, None, None, FRAME), "out overlaps the frame"),
         ((FRAME, INSIDE, FLOW, None, None, FRAME[::-1]), "out overlaps the frame"),
