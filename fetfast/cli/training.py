@@ -56,10 +56,13 @@ def synth(
 @click.option("--seed", type=int, default=0)
 @click.option("--device", help="cpu, cuda or cuda:N. A GPU where there is one, if not given.")
 @click.option("--folder", type=FILE, help="Logs, sheets and checkpoints.  [default: beside OUTPUT]")
-def train(family: str, data: Path, output: Path, **options: Any) -> None:
+@click.option("--begin", help="A plan to begin with, for example to teach it your own pictures.")
+def train(family: str, data: Path, output: Path, begin: str | None, **options: Any) -> None:
     """Trains FAMILY's networks. A run that was stopped goes on where it was: give the same command again."""
+    from fetfast.plan import Plan
     from fetfast.train import loop
 
-    for stage, found in loop.train(family, data, output, **options).items():
+    plan = Plan.open(begin) if begin else None
+    for stage, found in loop.train(family, data, output, begin=plan, **options).items():
         click.echo(f"{stage:<6} " + "   ".join(f"{name} {value:.3f}" for name, value in found.items()))
     click.echo(f"{output}: build it with: fetfast build {family} --weights {output} --precision fp16 -o FILE.plan")

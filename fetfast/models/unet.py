@@ -12,8 +12,9 @@ U-Net-256 (Isola et al., CVPR 2017) with instance norms for the transfer, its he
 terms is flow 0 and mask 1.
 `small`: the fusion works on landmark coordinates, as FReeNet's (Zhang et al., CVPR 2020) does: family `flow`'s linear
 basis, and a learned correction to it. The U-Net reads what the landmarks alone achieve (the first flow, and the crop
-warped by it) and gives a correction of the flow, a mask and a colour, so that the target's own pixels survive. It
-upsamples by repetition and convolves 3x3, which leaves no checkerboard.
+warped by it) and gives a correction of the flow, a light, a mask and a colour, so that the target's own pixels survive:
+light folds and unfolds skin, colour paints what no pixel shows. It upsamples by repetition and convolves 3x3, which
+leaves no checkerboard.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from fetfast.spec import LANDMARKS, Spec, Stage, TensorSpec
 FLOW_SCALE = 16.0  # a crop side is a large unit: inside the U-Net, flow is in sixteenths of it
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
+LIGHT = 0.5  # the most that skin is lit or dimmed
 
 
 def _images(S: int, **channels: int) -> tuple[TensorSpec, ...]:
@@ -60,8 +62,9 @@ def small(S: int = 128) -> Spec:
     return replace(
         paper(S),
         size="small",
-        stages=(flow.FUSE, Stage("unet", inputs, _images(S, flow=2, mask=1, color=3))),
-        args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 96, 48, 16, 16]},
+        stages=(flow.FUSE, Stage("unet", inputs, _images(S, flow=2, light=1, mask=1, color=3))),
+        paste={part: part for part in ("flow", "light", "mask", "color")},
+        args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 24, 16]},
     )
 
 
@@ -126,8 +129,31 @@ def _encoder(channels: int, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*(Block(a, b, 4, 2) for a, b in zip([channels, *widths], widths, strict=False)))
 
 
+class Tone(nn.Linear):
+    """Scale and shift of each channel by the face's own colours, their mean and spread over the middle of the crop.
+
+    Instance norms take away how bright a picture is; without it teeth are painted as grey as the average face's.
+    """
+
+    keeps_f32 = True
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2 * 3, 2 * channels)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:  # [B, C, S, S], f32 [B, 3, S, S]
+        S = target.shape[-1]
+        face = target[:, :, S // 4 : 3 * S // 4, S // 4 : 3 * S // 4]
+        mean = face.mean((2, 3))
+        spread = (face * face).mean((2, 3)) - mean * mean
+        scale, shift = super().forward(torch.cat((mean, spread), 1))[:, :, None, None].chunk(2, 1)
+        return x * (1 + scale).to(x.dtype) + shift.to(x.dtype)
+
+
 class WarpUNet(nn.Module):
-    """What the landmarks' warp leaves to do: a correction of its flow, a mask, and colours where no pixel moves to.
+    """What the landmarks' warp leaves to do: a correction of its flow, a light, a mask, and colours where no pixel moves
+    to.
 
     Norms are f32, and so is the head: a half would round its flow.
     """
@@ -138,10 +164,11 @@ class WarpUNet(nn.Module):
         below = zip([down[-1], *up], down[-2::-1], up[:-1], strict=False)
         self.up = nn.ModuleList(Block(a + skip, b) for a, skip, b in below)
         self.last = nn.Conv2d(up[-2] + 10, up[-1], 3, 1, 1)
-        self.head = HeadF32(up[-1], 6, 3, 1, 1)
+        self.tone = Tone(up[-1])
+        self.head = HeadF32(up[-1], 7, 3, 1, 1)
         with torch.no_grad():
-            self.head.weight[:2] = 0
-            self.head.get_parameter("bias").copy_(torch.tensor([0, 0, MASK_BIAS, 0, 0, 0]))
+            self.head.weight[:3] = 0
+            self.head.get_parameter("bias").copy_(torch.tensor([0, 0, 0, MASK_BIAS, 0, 0, 0]))
 
     def forward(
         self,
@@ -158,12 +185,14 @@ class WarpUNet(nn.Module):
         x = skips.pop()
         for block in self.up:
             x = block(torch.cat((upsample(x), skips.pop()), 1))
-        x = F.leaky_relu(self.last(torch.cat((upsample(x), skips.pop()), 1)), 0.2)
-        offset, mask, color = self.head(x).split((2, 1, 3), 1)
+        x = self.last(torch.cat((upsample(x), skips.pop()), 1))
+        x = F.leaky_relu(self.tone(x, target), 0.2)
+        offset, light, mask, color = self.head(x).split((2, 1, 1, 3), 1)
         # A face that no landmark moves stays as it is; from one pixel on the network has its way.
         moved = (first_flow.shape[-1] * first_flow.abs().amax((1, 2, 3), keepdim=True)).clamp(max=1)
         flow = first_flow + moved * offset / FLOW_SCALE
-        return {"flow": flow, "mask": moved * mask.sigmoid(), "color": color.tanh()}
+        light = LIGHT * moved * light.tanh()
+        return {"flow": flow, "light": light, "mask": moved * mask.sigmoid(), "color": color.tanh()}
 
 
 class MapFuse(nn.Module):

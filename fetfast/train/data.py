@@ -154,7 +154,7 @@ def create(
 
 def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
     """What the U-Net sees of these rows, named as in its spec, and what it is measured by: `truth` [B, 3, S, S],
-    `picture` [B, 3, 2 S, 2 S] (the target that is warped) and `driven_points`.
+    and at twice S `truth_fine` and `picture` (the target that is warped), and `driven_points`.
 
     With `rng` a pair is mirrored, moved, turned, scaled, softened and recoloured by chance, alike in target and truth,
     and the target may have been a poor JPEG.
@@ -175,7 +175,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
     points, driven = (to_crop(pairs.arrays[name][row] * R, M) for name in ("target_points", "driven_points"))
     if rng is not None:
         shared, apart = rng.normal(0, NOISE, (2, *points.shape))
-        points, driven = points + shared, driven + shared + 0.5 * apart
+        points, driven = points + shared, driven + shared + 0.3 * apart
     points, driven = (p[None].astype(np.float32) for p in (points, driven))
     flow = first_flow(points, driven, size)[0]
     out = {
@@ -183,6 +183,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         "warped": crop(photo, M, size, flow=flow),
         "picture": crop(photo, M, FINE * size),
         "truth": crop(truth, M, size),
+        "truth_fine": crop(truth, M, FINE * size),
         "target_map": contours(points, size)[0],
         "driven_map": contours(driven, size)[0],
         "first_flow": flow,
@@ -190,7 +191,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
     }
     if rng is not None:
         gain, shift = rng.normal(1, 0.12) * rng.normal(1, 0.05, (3, 1, 1)), rng.normal(0, 0.06)
-        for name in ("target", "warped", "picture", "truth"):
+        for name in ("target", "warped", "picture", "truth", "truth_fine"):
             out[name] = np.clip(out[name] * gain + shift, -1, 1).astype(np.float32)
     return out
 

@@ -90,10 +90,12 @@ def train(
     seed: int = 0,
     device: str | None = None,
     folder: Path | None = None,
+    begin: Plan | None = None,
 ) -> dict[str, Any]:
     """Trains a family's stages on a set of pairs and writes their weights to `output`, a .safetensors file that
     `fetfast build` takes.
 
+    begin: a plan of that family whose weights are begun with, as far as they fit: a stage not trained keeps them.
     stage: train this one alone; the others keep the weights that `folder` holds of them, or start as they are.
     minutes, steps: each stage trained ends at whichever comes first; None: the recipe's own steps.
     device: None takes a GPU where there is one. folder: where runs are kept and resumed from; None: beside `output`.
@@ -111,9 +113,10 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = family_module(family).build(spec)
-    figures, taken = {}, {}
+    figures: dict[str, Any] = {}
+    taken = dict(begin.provenance.get("trained", {})) if begin else {}
     for recipe in recipes:
-        run = start(recipe, modules[recipe.stage].to(place), seed)
+        run = start(recipe, modules[recipe.stage].to(place), seed, begin)
         file = folder / recipe.stage / "checkpoint.pt"
         if file.exists():
             run.load(torch.load(file, map_location=place, weights_only=True))
@@ -123,15 +126,20 @@ def train(
         modules[recipe.stage] = run.average
         if run.step:
             figures[recipe.stage] = measure(run.average, recipe, spec, pairs)
-            taken[recipe.stage] = {"steps": run.step, "minutes": round(run.seconds / 60, 1), "data": run.data}
-    save(output, modules, provenance=origin(pairs, seed) | {"trained": taken}, metrics=figures)
+            before = {"begun_with": taken[recipe.stage]} if recipe.stage in taken else {}
+            taken[recipe.stage] = {
+                "steps": run.step, "minutes": round(run.seconds / 60, 1), "data": run.data, **before,
+            }  # fmt: skip
+    save(output, modules, provenance=origin(pairs, seed, begin) | {"trained": taken}, metrics=figures)
     return figures
 
 
-def start(recipe: Recipe, module: nn.Module, seed: int) -> Run:
-    """A run before its first step."""
+def start(recipe: Recipe, module: nn.Module, seed: int, begin: Plan | None = None) -> Run:
+    """A run before its first step. Raises BadInput where nothing of the plan it shall begin with fits."""
     if recipe.start is not None:
         recipe.start(module)
+    if begin is not None:
+        take(module, recipe.stage, begin)
     average = deepcopy(module).eval().requires_grad_(False)
     critic = critic_optimizer = None
     if recipe.critic is not None:
@@ -141,6 +149,17 @@ def start(recipe: Recipe, module: nn.Module, seed: int) -> Run:
         critic_optimizer = torch.optim.Adam(critic.parameters(), recipe.rate, betas=(0.5, 0.99))
     optimizer = torch.optim.AdamW(module.parameters(), recipe.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     return Run(module.train(), average, optimizer, critic, critic_optimizer)
+
+
+def take(module: nn.Module, stage: str, plan: Plan) -> None:
+    """Gives the module those weights of the plan's stage that have the name and shape of one of its own."""
+    weights = {name: torch.tensor(w.astype(np.float32)) for name, w in plan.stage_weights(stage).items()}
+    own = module.state_dict()
+    fits = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+    if not fits:
+        raise BadInput(f"train(): no weight of {plan.name} fits stage {stage}; begin with a plan of the same family")
+    module.load_state_dict(fits, strict=False)
+    tqdm.write(f"{stage}: begins with {len(fits)} of {len(own)} tensors of {plan.name}")
 
 
 def advance(
@@ -272,8 +291,8 @@ def save(output: Path, modules: dict[str, nn.Module], **about: Any) -> None:
     save_file(tensors, output, {KEY: json.dumps(about)})
 
 
-def origin(pairs: Pairs, seed: int) -> dict[str, Any]:
-    """Where weights come from: command line, seed, commit, data."""
+def origin(pairs: Pairs, seed: int, begin: Plan | None) -> dict[str, Any]:
+    """Where weights come from: command line, seed, commit, data, and the plan that they began with."""
     source = Path(__file__).parent
     flow = Plan.open(SHIPPED / "flow_fp32.plan").provenance
     command = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=source, capture_output=True, text=True)
@@ -283,5 +302,6 @@ def origin(pairs: Pairs, seed: int) -> dict[str, Any]:
         "seed": seed,
         "commit": command.stdout.strip() or "unknown",
         "torch": torch.__version__,
+        **({"begun_with": {key: begin.provenance.get(key) for key in ("command", "commit")}} if begin else {}),
         "data": {"pairs": len(pairs.trained), **pairs.about},
     }

@@ -20,7 +20,7 @@ PARTS = (
 )  # landmarks, and how much more than skin their pixels count
 INSIDE = 20.0  # how much more a pixel between parted lips counts: few, often painted from nothing, and looked at first
 BACKGROUND = 0.3  # how much a pixel outside of the face counts
-PATCH = 32  # side in pixels at which the critic sees a mouth or an eye
+PATCH = 48  # side in pixels at which a mouth or an eye is looked at closely
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -29,12 +29,20 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, 2 * points - 1, padding_mode="border", align_corners=False)
 
 
-def warp_fine(picture: Tensor, flow: Tensor) -> Tensor:
-    """The warp of a picture finer than the flow, averaged down to the flow's resolution: what the paste, which warps
-    the frame's own pixels, looks like from there."""
-    factor = picture.shape[-1] // flow.shape[-1]
-    fine = F.interpolate(flow, scale_factor=float(factor), mode="bilinear", align_corners=False)
-    return F.avg_pool2d(warp(picture, fine), factor)
+def compose(picture: Tensor, out: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What `ops.paste` makes of the picture, which is finer than the network's outputs: warped and lit alone, and with
+    the mask's colours; both as fine as the picture."""
+    factor = picture.shape[-1] / out["flow"].shape[-1]
+    fine = {k: F.interpolate(v, scale_factor=factor, mode="bilinear", align_corners=False) for k, v in out.items()}
+    lit = warp(picture, fine["flow"])
+    if "light" in fine:
+        lit = (lit + 1) * (1 + fine["light"]) - 1
+    return lit, lit + fine["mask"] * (fine["color"] - lit)
+
+
+def coarse(picture: Tensor, size: int) -> Tensor:
+    """Averaged down to `size`."""
+    return F.avg_pool2d(picture, picture.shape[-1] // size)
 
 
 def ellipse(points: Tensor, size: int) -> Tensor:
@@ -123,7 +131,7 @@ def smoothness(flow: Tensor, first_flow: Tensor) -> Tensor:
 
 
 def patches(picture: Tensor, points: Tensor) -> Tensor:
-    """[3 B, 3, 32, 32]: the mouth, the right and the left eye of each picture, squares about their landmarks."""
+    """[3 B, 3, 48, 48]: the mouth, the right and the left eye of each picture, squares about their landmarks."""
     grid = _centres(PATCH, points)
     out = []
     for part, _ in PARTS:
@@ -137,7 +145,7 @@ def patches(picture: Tensor, points: Tensor) -> Tensor:
 
 
 class Critic(nn.Sequential):
-    """A patch critic [N, 3, 32, 32] -> [N, 1, 6, 6] (Isola et al. 2017): each output judges 22 x 22 pixels."""
+    """A patch critic [N, 3, 48, 48] -> [N, 1, 10, 10] (Isola et al. 2017): each output judges 22 x 22 pixels."""
 
     def __init__(self, width: int = 32) -> None:
         norm = nn.utils.parametrizations.spectral_norm

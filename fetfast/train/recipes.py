@@ -89,32 +89,37 @@ def picture_loss(
 ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
     out = run(module, stage, batch)
     truth, points = batch["truth"], batch["driven_points"]
-    warped = losses.warp_fine(batch["picture"], out["flow"])
-    result = warped + out["mask"] * (out["color"] - warped)
-    weight, parts = losses.importance(points, truth.shape[-1]), losses.parts(points, truth.shape[-1])
+    size = truth.shape[-1]
+    lit, fine = losses.compose(batch["picture"], out)
+    moved, result = losses.coarse(lit, size), losses.coarse(fine, size)
+    weight, parts = losses.importance(points, size), losses.parts(points, size)
+    real, fake = losses.patches(batch["truth_fine"], points), losses.patches(fine, points)
+    one = torch.ones_like(fake[:, :1])
     terms = {
         "l1": 10 * losses.l1(result, truth, weight),
-        "ssim": 2 * losses.ssim(result, truth, weight),
+        "ssim": 4 * losses.ssim(result, truth, weight),
         "gradients": 10 * losses.gradients(result, truth, weight),
-        "beneath": 3 * losses.l1(warped, truth, weight),  # the flow learns where the mask hides it too
+        "details": 3 * losses.l1(fake, real, one)
+        + 6 * losses.gradients(fake, real, one),  # as sharp as the frame's own
+        "beneath": 3 * losses.l1(moved, truth, weight),  # flow and light learn where the mask hides them too
         "above": 2 * losses.l1(out["color"], truth, parts),  # and the colour where something may have to be painted
         "closed": 0.5 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if critic is None:
         return terms, None
-    real, fake = losses.patches(truth, points), losses.patches(result, points)
     terms["critic"] = -0.05 * critic(fake).mean()
     return terms, (real, fake)
 
 
 def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
     """PSNR in dB and SSIM within the face's box: of the target as it is, of the landmarks' warp, of the network's
-    flow alone and of its result; and PSNR within the mouth's box."""
-    out, truth = run(module, stage, batch), batch["truth"]
-    warped = losses.warp_fine(batch["picture"], out["flow"])
-    result = warped + out["mask"] * (out["color"] - warped)
-    shown = {"copy": batch["target"], "warp": batch["warped"], "flow": warped, "net": result}
+    flow and light alone and of its result; and PSNR within the mouth's box."""
+    truth = batch["truth"]
+    lit, result = (
+        losses.coarse(p, truth.shape[-1]) for p in losses.compose(batch["picture"], run(module, stage, batch))
+    )
+    shown = {"copy": batch["target"], "warp": batch["warped"], "lit": lit, "net": result}
     figures = {}
     for name, picture in shown.items():
         figures[name] = losses.psnr(picture, truth, batch["driven_points"])
@@ -125,13 +130,15 @@ def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, 
 
 def picture_sheet(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
     out = run(module, stage, batch)
-    warped = losses.warp_fine(batch["picture"], out["flow"])
-    mask = out["mask"]
-    return {
-        "target": batch["target"], "landmarks' warp": batch["warped"], "flow": warped,
-        "result": warped + mask * (out["color"] - warped), "truth": batch["truth"],
-        "mask": (2 * mask - 1).expand_as(warped), "color": out["color"],
+    lit, result = losses.compose(batch["picture"], out)
+    drawn = {
+        "target": batch["target"], "landmarks' warp": batch["warped"], "flow and light": lit, "result": result,
+        "truth": batch["truth_fine"], "light": 2 * out.get("light", 0 * out["mask"]), "mask": 2 * out["mask"] - 1,
+        "color": out["color"],
     }  # fmt: skip
+    return {
+        name: losses.coarse(picture, batch["target"].shape[-1]).expand(-1, 3, -1, -1) for name, picture in drawn.items()
+    }
 
 
 FUSE = Recipe(
