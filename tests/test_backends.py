@@ -92,7 +92,8 @@ def test_openvino_equals_eager_in_f32(make_plan, name: str, size: str) -> None:
             got = fast[tensor.name]
             assert got.dtype == np.float32 and got.shape == (2, *tensor.shape) and got.flags.c_contiguous
             error, allowed = (rms(a[tensor.name], truth[tensor.name]) for a in (fast, slow))
-            assert error <= 2 * allowed + np.finfo(np.float32).eps, tensor.name
+            rounding = np.finfo(np.float32).eps * max(1, rms(truth[tensor.name], 0))
+            assert error <= 2 * allowed + rounding, tensor.name
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

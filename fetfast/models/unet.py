@@ -152,8 +152,7 @@ class Tone(nn.Linear):
 
 
 class WarpUNet(nn.Module):
-    """What the landmarks' warp leaves to do: a correction of its flow, a light, a mask, and colours where no pixel moves
-    to.
+    """What the landmarks' warp leaves to do: correct its flow, light the skin, and paint what no pixel shows.
 
     Norms are f32, and so is the head: a half would round its flow.
     """

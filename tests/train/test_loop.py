@@ -16,6 +16,7 @@ from fetfast import export  # noqa: E402
 from fetfast.errors import BadInput  # noqa: E402
 from fetfast.inputs import Scene, Target  # noqa: E402
 from fetfast.models import unet  # noqa: E402
+from fetfast.ops.paste import paste  # noqa: E402
 from fetfast.ops.topology import CHAINS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.spec import BLENDSHAPES, REGIONS  # noqa: E402
@@ -64,8 +65,28 @@ def test_a_flow_of_whole_pixels_moves_whole_pixels():
     flow[:, 0] = 2 / S
     assert torch.allclose(losses.warp(image, flow)[..., :-2], image[..., 2:], atol=1e-5)
     assert torch.allclose(losses.warp(image, 0 * flow), image, atol=1e-5)
-    fine = torch.rand(1, 3, 2 * S, 2 * S)
-    assert torch.allclose(losses.warp_fine(fine, 0 * flow), torch.nn.functional.avg_pool2d(fine, 2), atol=1e-5)
+
+
+def test_training_composes_as_paste_does():
+    """Whole pixels, so that cubic and bilinear agree; away from the border, where paste fades in."""
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (2 * S, 2 * S, 3), dtype=np.uint8)
+    smooth = np.linspace(0, 1, S, dtype=np.float32) * np.ones((S, 1), np.float32)
+    parts = {
+        "flow": np.stack([smooth * 0 + 3 / (2 * S), smooth * 0 - 2 / (2 * S)]),
+        "light": 0.4 * smooth[None] - 0.2,
+        "mask": 0.8 * smooth.T[None],
+        "color": np.stack([smooth - 0.5, 0.5 - smooth, smooth.T - 0.5]),
+    }
+    wanted = paste(frame, np.array([[2 * S, 0, 0], [0, 2 * S, 0]], np.float32), **parts)
+    picture = torch.from_numpy(frame.transpose(2, 0, 1)[None] / np.float32(127.5) - 1)
+    lit, result = losses.compose(picture, {name: torch.from_numpy(part[None]) for name, part in parts.items()})
+    edge = slice(12, -12)
+    got = (result[0].permute(1, 2, 0).numpy() * 127.5 + 127.5).clip(0, 255)[edge, edge]
+    assert np.abs(got - wanted[edge, edge]).max() <= 0.51
+    bare = losses.compose(picture, {name: torch.from_numpy(parts[name][None]) for name in ("flow", "mask", "color")})[0]
+    assert (lit - bare).abs().max() > 0.1, "the light is seen"
+    assert torch.allclose(losses.coarse(picture, S), torch.nn.functional.avg_pool2d(picture, 2))
 
 
 def test_between_lips_is_the_polygon_of_the_inner_lips():
@@ -163,6 +184,24 @@ def test_training_lowers_the_loss_and_makes_weights_that_build(folder, tmp_path,
     assert plan.metrics["unet"]["net"] == figures["unet"]["net"]
     assert plan.provenance["trained"]["unet"]["steps"] == 30
     assert plan.provenance["trained"]["unet"]["data"] == [data.Pairs.open(folder).digest]
+
+
+def test_a_run_begins_with_what_fits_of_a_plan(folder, tmp_path, short):
+    plan = export.build("unet", "small", "fp16", seed=7)
+    output = tmp_path / "W.safetensors"
+    loop.train("unet", folder, output, stage="unet", steps=1, begin=plan)
+    kept = export.build("unet", "small", "fp16", output)
+    assert all(np.array_equal(kept.stage_weights("fuse")[k], w) for k, w in plan.stage_weights("fuse").items())
+    spec = replace(unet.small(S), args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 8, 16]})
+    module = unet.build(spec)["unet"]
+    own = {name: w.clone() for name, w in module.state_dict().items()}
+    loop.take(module, "unet", plan)
+    begun, weights = module.state_dict(), plan.stage_weights("unet")
+    changed = {name for name in own if not torch.equal(own[name], begun[name])}
+    assert "down.3.conv.weight" in changed and "up.3.conv.weight" not in changed, "another width: stays as it was"
+    assert np.array_equal(begun["down.3.conv.weight"], weights["down.3.conv.weight"].astype(np.float32))
+    with pytest.raises(BadInput, match="no weight of flow_fp32 fits stage unet"):
+        loop.take(module, "unet", Plan.open("flow_fp32"))
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(folder, tmp_path, short):
