@@ -54,7 +54,8 @@ class Loop:
     source: a camera's index or path, a video file, an rtsp or http address, or a `Source`.
     target: a picture, or a video file whose pose, gaze and background move on.
     mode: "absolute" puts the driver's expression onto the target; "relative" adds the driver's change from its own
-        resting face (the calmest of its first second, or `recalibrate`) to the target's own expression.
+        resting face (the calmest of its first second, or `recalibrate`) to a picture's own expression, or to a film's
+        resting face: a film's own expressions are replaced in both.
     smooth: 0 (off) ... 1, of the One-Euro filters on landmarks and blendshapes.
     intensity, regions: as in `Engine.transfer`, and changeable on the way; regions of None are all, and all but the
         gaze for a video target. face: which face of the target, as in `Tracker`. The driver's is its largest.
