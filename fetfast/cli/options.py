@@ -49,8 +49,8 @@ def shared(command: Any) -> Any:
             type=click.Choice(("absolute", "relative")),
             default="absolute",
             help="Videos. absolute: the target shows the driver's expression. relative: the driver's change from their "
-            "resting face, on top of the expression of a picture, or of a film's face at rest. A film's own expressions "
-            "are replaced either way.",
+            "resting face, on top of the expression of a picture, or of a film's face at rest. "
+            "A film's own expressions are replaced either way.",
         ),
         click.option(
             "--face",
