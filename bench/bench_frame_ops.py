@@ -45,12 +45,14 @@ def cases() -> list[Case]:
         head = matrix(side=560, x=110, y=130)  # the head in the target: three quarters of its width
         flow = np.stack([smooth(rng, S, 0.02), smooth(rng, S, 0.02)])
         mask, color = smooth(rng, S, 0.5)[None] + 0.5, np.stack([smooth(rng, S, 1.0) for _ in range(3)])
+        light = smooth(rng, S, 0.2)[None]
         found += [
             crop_case(f"crop driver, S {S}", driver, face, S, None),
             crop_case(f"crop target, S {S}", target, head, S, None),
             crop_case(f"warp target, S {S}", target, head, S, flow),
-            paste_case(f"paste flow, S {S}", target, head, flow, None, None),
+            paste_case(f"paste flow, S {S}", target, head, flow),
             paste_case(f"paste flow, mask, color, S {S}", target, head, flow, mask, color),
+            paste_case(f"paste flow, mask, color, light, S {S}", target, head, flow, mask, color, light),
         ]
     return found
 
@@ -85,7 +87,13 @@ def crop_case(name: str, frame: np.ndarray, M: np.ndarray, S: int, flow: np.ndar
 
 
 def paste_case(
-    name: str, frame: np.ndarray, M: np.ndarray, flow: np.ndarray, mask: np.ndarray | None, color: np.ndarray | None
+    name: str,
+    frame: np.ndarray,
+    M: np.ndarray,
+    flow: np.ndarray,
+    mask: np.ndarray | None = None,
+    color: np.ndarray | None = None,
+    light: np.ndarray | None = None,
 ) -> Case:
     H, W, _ = frame.shape
     S = flow.shape[1]
@@ -100,7 +108,6 @@ def paste_case(
     # From a pixel of the box to a pixel of the network's tensors.
     to_tensor = S * inverse @ np.array([[1, 0, x0 + 0.5], [0, 1, y0 + 0.5], [0, 0, 1]]) - [[0, 0, 0.5], [0, 0, 0.5]]
     turn = (M[:, :2]).astype(np.float32)
-    tensors = flow if mask is None or color is None else np.concatenate([flow, mask, color])
 
     def opencv() -> np.ndarray:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -110,21 +117,23 @@ def paste_case(
             image = np.ascontiguousarray(planes.transpose(1, 2, 0))
             return cv2.warpAffine(image, to_tensor, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
-        at = cv2.add(cv2.transform(sampled(tensors[:2]) * w, turn), pixels)
+        at = cv2.add(cv2.transform(sampled(flow) * w, turn), pixels)
         warped = cv2.remap(frame, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         out = frame.copy()
         box = out[y0:y1, x0:x1]
-        if mask is not None:
-            m = sampled(tensors[2:3])[..., None] * w
-            paint = sampled(tensors[3:]) * np.float32(127.5) + np.float32(127.5)
+        if light is not None:
+            warped = warped * (1 + sampled(light)[..., None] * w)
+        if mask is not None and color is not None:
+            m = sampled(mask)[..., None] * w
+            paint = sampled(color) * np.float32(127.5) + np.float32(127.5)
             warped = warped + m * (paint - warped)
-            np.rint(warped, out=warped)
-            warped = warped.clip(0, 255).astype(np.uint8)
+        if warped.dtype != np.uint8:
+            warped = np.rint(warped, out=warped).clip(0, 255).astype(np.uint8)
         np.copyto(box, warped, where=w > 0)
         return out
 
     ours_out = np.empty_like(frame)
-    return Case(name, lambda: paste(frame, M, flow, mask, color, ours_out), opencv, closeness=1.0)
+    return Case(name, lambda: paste(frame, M, flow, mask, color, ours_out, light), opencv, closeness=1.0)
 
 
 def difference(case: Case) -> float:

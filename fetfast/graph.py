@@ -28,8 +28,9 @@ def check(graph: bytes, stage: Stage, weights: Mapping[str, np.ndarray]) -> None
     from google.protobuf.message import DecodeError
 
     def expect(holds: bool, message: str) -> None:
-        if not holds:
-            raise BadPlan(f"graph of stage {stage.name}: {message}; build the plan again")
+        if not holds:  # names are the file's own: no lines and no terminal's commands of theirs
+            plain = message.encode("unicode_escape").decode()
+            raise BadPlan(f"graph of stage {stage.name}: {plain}; build the plan again")
 
     def typed(value: Any, batch: int) -> tuple[int, tuple[int, ...]]:
         tensor = value.type.tensor_type

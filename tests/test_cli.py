@@ -136,6 +136,13 @@ def test_every_command_helps():
         assert done.exit_code == 0 and len(done.output.splitlines()) > 4
 
 
+@pytest.mark.parametrize("name", ["transfer", "live"])
+def test_help_says_what_each_mode_does_to_a_film(name):
+    said = " ".join(run(name, "--help").output.split())
+    for words in ("absolute: the target shows", "a film's face at rest", "A film's own expressions are replaced"):
+        assert words in said
+
+
 def test_it_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "fetfast.cli", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and "0.1.0" in done.stdout

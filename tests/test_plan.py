@@ -273,6 +273,7 @@ def test_missing_extra_and_misshaped_weights() -> None:
     cases = {
         "weights missing.*bias": {"mix.weight": good.weights["mix.weight"]},
         "unknown.*more": {**good.weights, "mix.more": np.ones(2, np.float32)},
+        r"unknown.*a\\nb\\x1b": {**good.weights, "mix.a\nb\x1b[2J": np.ones(2, np.float32)},
         "another shape: weight": {**good.weights, "mix.weight": np.ones((2, 3), np.float32)},
         "another shape: bias": {**good.weights, "mix.bias": np.ones(2, np.float16)},
     }

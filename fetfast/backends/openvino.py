@@ -39,7 +39,7 @@ def load(plan: Plan, device: str | None = None, threads: int | None = None) -> d
         f32 = stage.precise or plan.precision == "fp32"
         try:
             key = f"{plan.digest}-{stage.name}"
-            compiled = compile_model(partial(plan.onnx, stage.name), key, f32=f32, threads=threads)
+            compiled = compile_model(partial(read, plan, stage.name), key, f32=f32, threads=threads)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-300:]
             raise BadPlan(f"{plan.name}: OpenVINO cannot take stage {stage.name} ({reason})") from error
@@ -48,7 +48,7 @@ def load(plan: Plan, device: str | None = None, threads: int | None = None) -> d
 
 
 def compile_model(
-    model: Callable[[], bytes | Path],  # ONNX bytes or the path of a model file; asked for only if nothing is cached
+    model: Callable[[], openvino.Model],  # asked for only if nothing is cached
     key: str,  # names the model in the cache: must hold a digest of it
     *,
     f32: bool,
@@ -62,11 +62,16 @@ def compile_model(
     entry = _entry(f"{key}-{config['INFERENCE_PRECISION_HINT']}")
     if entry.exists() and (blob := _unseal(entry.read_bytes())) is not None:
         return core().import_model(blob, "CPU", config)
-    network = core().read_model(model=model())
+    network = model()
     network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
     compiled = core().compile_model(network, "CPU", config)
     _write(entry, compiled.export_model().getvalue())
     return compiled
+
+
+def read(plan: Plan, stage: str) -> openvino.Model:
+    """One stage as OpenVINO's graph. Raises BadPlan, RuntimeError."""
+    return core().read_model(plan.onnx(stage))
 
 
 @cache

@@ -77,7 +77,7 @@ def _arithmetic(engine: Engine, stage: Stage, gpu: bool) -> str:
 
 def tracking() -> Work:
     """The work of following a face from frame to frame."""
-    counts = [_count(nets.convert(name)) for name in ("face_landmarks_detector", "face_blendshapes")]
+    counts = [_count(nets.read(name)) for name in ("face_landmarks_detector", "face_blendshapes")]
     return Work(sum(moved for moved, _ in counts), sum(operations for _, operations in counts))
 
 

@@ -48,7 +48,9 @@ def shared(command: Any) -> Any:
             "--mode",
             type=click.Choice(("absolute", "relative")),
             default="absolute",
-            help="Videos: the driver's expression, or its change from the driver's resting face.",
+            help="Videos. absolute: the target shows the driver's expression. relative: the driver's change from their "
+            "resting face, on top of the expression of a picture, or of a film's face at rest. "
+            "A film's own expressions are replaced either way.",
         ),
         click.option(
             "--face",

@@ -25,7 +25,7 @@ from fetfast.image import Frame
 from fetfast.live.channel import Channel, start
 from fetfast.live.motion import MODES, Neutral, Presence, Smoother, blend, relative
 from fetfast.live.record import Recorder
-from fetfast.live.sources import Source, open_source
+from fetfast.live.sources import Picture, Source, open_source
 from fetfast.live.stats import Stats
 from fetfast.live.targets import Moving, Still, View, open_target
 from fetfast.live.track import Tracker
@@ -54,7 +54,8 @@ class Loop:
     source: a camera's index or path, a video file, an rtsp or http address, or a `Source`.
     target: a picture, or a video file whose pose, gaze and background move on.
     mode: "absolute" puts the driver's expression onto the target; "relative" adds the driver's change from its own
-        resting face (the calmest of its first second, or `recalibrate`) to the target's own expression.
+        resting face (the calmest of its first second, or `recalibrate`) to a picture's own expression, or to a film's
+        resting face: a film's own expressions are replaced in both.
     smooth: 0 (off) ... 1, of the One-Euro filters on landmarks and blendshapes.
     intensity, regions: as in `Engine.transfer`, and changeable on the way; regions of None are all, and all but the
         gaze for a video target. face: which face of the target, as in `Tracker`. The driver's is its largest.
@@ -218,13 +219,11 @@ class Loop:
 
     def _read(self, moments: Iterable[Moment]) -> Iterator[Moment]:
         tracker, presence = Tracker(self._landmarker), Presence()
-        frame: Frame | None = None
-        seen: Face | None = None
+        still = self.source.face if isinstance(self.source, Picture) else None
         for moment in moments:
             assert moment.driver is not None
             with self.stats.timed("face"):
-                if moment.driver is not frame:  # a picture that drives is one frame, again and again
-                    frame, seen = moment.driver, next(iter(tracker(moment.driver).values()), None)
+                seen = still or next(iter(tracker(moment.driver).values()), None)
                 at = float(moment.time)
                 if seen is not None:
                     if presence.weight == 0:

@@ -1,7 +1,6 @@
 """Where driving frames come from: cameras, files, http and rtsp addresses.
 
-A source is iterated once and gives (time, frame): seconds from its first frame, Fraction; u8 [H, W, 3] RGB,
-which it never writes to again: the same array once more is the same picture, and is not read anew.
+A source is iterated once and gives (time, frame): seconds from its first frame, Fraction; u8 [H, W, 3] RGB.
 `live` ones do not wait: what cannot be handled in time is dropped.
 """
 
@@ -97,12 +96,12 @@ class Clip:
 class Picture(Clip):
     """A picture for as long as a video goes on: its frame at each of the video's times, and the video's sound.
 
-    Raises BadInput, NoFace: what never moves must show a face at once.
+    Attribute `face`: its largest, read once. Raises BadInput, NoFace.
     """
 
     def __init__(self, picture: str | os.PathLike[str], video: str | os.PathLike[str], hwaccel: str = "auto") -> None:
         self._frame = image.load(picture)
-        select(Landmarker().detect(self._frame), "largest", str(picture))
+        (self.face,) = select(Landmarker().detect(self._frame), "largest", str(picture))
         super().__init__(video, hwaccel=hwaccel)
 
     def _unpaced(self) -> Iterator[tuple[Fraction, Frame]]:

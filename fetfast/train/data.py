@@ -88,7 +88,7 @@ class Pairs:
             held_out = np.isin(arrays["person"], about["held_out"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{folder} is no set of training pairs ({error}); make one: fetfast synth") from error
-        count, size = arrays["target"].shape[:2]
+        count, size, *_ = *arrays["target"].shape, 1, 1  # too few axes are refused below
         for name, got in arrays.items():
             dtype, shape = (ROWS | OPTIONAL)[name]
             wanted = (count, *(size if n is None else n for n in shape))

@@ -41,10 +41,11 @@ def test_a_new_set_keeps_nothing_of_an_old_one(tmp_path):
     assert {p.stem for p in tmp_path.glob("*.npy")} == {*ROWS, "label"}
 
 
+@pytest.mark.parametrize("shape", [(), (N,), (N + 1, 5)])
 @pytest.mark.parametrize("name", [*ROWS, *OPTIONAL])
-def test_arrays_of_another_shape_are_refused(tmp_path, name):
+def test_arrays_of_another_shape_are_refused(tmp_path, name, shape):
     create(tmp_path, N, R, ABOUT, OPTIONAL)
-    np.save(tmp_path / f"{name}.npy", np.zeros((N + 1, 5), np.float64))
+    np.save(tmp_path / f"{name}.npy", np.zeros(shape, np.float64))
     with pytest.raises(BadInput, match=r"\.npy is|no set of training pairs"):
         Pairs.open(tmp_path)
 
