@@ -13,6 +13,8 @@ and, where `fetfast synth` knows them,
     source.npy   i32 [N]         the row whose truth shows (A, e2): another person under e2; the row itself: nobody else
     mask.npy     u8 [N, R, R]    what the truth shows, by its place in about.json's "regions" (train/synth/regions.py)
     label.npy    u8 [N]          the class of e2, by its place in about.json's "labels" (train/synth/labels.py)
+    flow.npy     f16 [N, R / 2, R / 2, 2]  where the target shows what the truth shows: offsets (x, y) in crop units;
+                                 NaN: nowhere
 
 The networks' inputs are built by the functions that build them at run time, so that training and use agree.
 """
@@ -22,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -57,10 +60,12 @@ ROWS: dict[str, tuple[str, tuple[int | None, ...]]] = {  # None: R, the pictures
     "source_blendshapes": ("float32", (len(BLENDSHAPES),)),
     "person": ("int32", ()),
 }
+HALF = -1  # stands for R / 2
 OPTIONAL: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "source": ("int32", ()),
     "mask": ("uint8", (None, None)),
     "label": ("uint8", ()),
+    "flow": ("float16", (HALF, HALF, 2)),
 }
 
 
@@ -91,7 +96,7 @@ class Pairs:
         count, size, *_ = *arrays["target"].shape, 1, 1  # too few axes are refused below
         for name, got in arrays.items():
             dtype, shape = (ROWS | OPTIONAL)[name]
-            wanted = (count, *(size if n is None else n for n in shape))
+            wanted = (count, *_sides(shape, size))
             if got.dtype != dtype or got.shape != wanted:
                 raise BadInput(
                     f"{folder}/{name}.npy is {got.dtype} {list(got.shape)}, expected {dtype} {list(wanted)};"
@@ -147,14 +152,19 @@ def create(
     arrays: dict[str, NDArray[Any]] = {}
     for name in (*ROWS, *optional):
         dtype, shape = (ROWS | OPTIONAL)[name]
-        rows = (count, *(size if n is None else n for n in shape))
-        arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, rows)
+        arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (count, *_sides(shape, size)))
     return arrays
+
+
+def _sides(shape: tuple[int | None, ...], size: int) -> Iterator[int]:
+    """A row's shape where pictures have `size` pixels a side."""
+    return ({None: size, HALF: size // 2}.get(n, n) for n in shape)
 
 
 def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
     """What the U-Net sees of these rows, named as in its spec, and what it is measured by: `truth` [B, 3, S, S],
-    and at twice S `truth_fine` and `picture` (the target that is warped), and `driven_points`.
+    and at twice S `truth_fine` and `picture` (the target that is warped), `driven_points`, and, where it
+    is known, the true `flow` [B, 2, S, S].
 
     With `rng` a pair is mirrored, moved, turned, scaled, softened and recoloured by chance, alike in target and truth,
     and the target may have been a poor JPEG.
@@ -189,11 +199,28 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         "first_flow": flow,
         "driven_points": driven[0],
     }
+    if "flow" in pairs.arrays:
+        out["flow"] = _seen_from(pairs.arrays["flow"][row], M / R, size)
     if rng is not None:
         gain, shift = rng.normal(1, 0.12) * rng.normal(1, 0.05, (3, 1, 1)), rng.normal(0, 0.06)
         for name in ("target", "warped", "picture", "truth", "truth_fine"):
             out[name] = np.clip(out[name] * gain + shift, -1, 1).astype(np.float32)
     return out
+
+
+def _seen_from(
+    flow: NDArray[np.float16],  # [F, F, 2]
+    M: NDArray[np.float32],  # crop points to points of the flow, both crop units
+    size: int,
+) -> NDArray[np.float32]:
+    """The flow f32 [2, S, S] in the units of another crop of the same pictures; NaN next to a NaN."""
+    centre = (torch.arange(size) + 0.5) / size
+    y, x = torch.meshgrid(centre, centre, indexing="ij")
+    A = torch.from_numpy(M)
+    at = torch.stack((x, y), -1) @ A[:, :2].T + A[:, 2]
+    field = torch.from_numpy(flow.astype(np.float32)).permute(2, 0, 1)[None]
+    seen = F.grid_sample(field, 2 * at[None] - 1, padding_mode="border", align_corners=False)[0]
+    return torch.einsum("ij,jyx->iyx", torch.linalg.inv(A[:, :2]), seen).numpy()
 
 
 def _degraded(photo: Frame, truth: Frame, rng: np.random.Generator) -> tuple[Frame, Frame]:

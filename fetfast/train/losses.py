@@ -130,6 +130,13 @@ def smoothness(flow: Tensor, first_flow: Tensor) -> Tensor:
     return offset.diff(dim=-1).abs().mean() + offset.diff(dim=-2).abs().mean()
 
 
+def motion(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """[B] mean distance of the flow to the true one [B, 2, S, S], crop sides, where that is known (no NaN)."""
+    known = truth.isfinite().all(1, keepdim=True)
+    distance = (flow - truth.where(known, flow.detach())).square().sum(1, keepdim=True).add(1e-10).sqrt()
+    return (distance * weight * known).sum((1, 2, 3)) / (weight * known).sum((1, 2, 3)).clamp(min=1)
+
+
 def patches(picture: Tensor, points: Tensor) -> Tensor:
     """[3 B, 3, 48, 48]: the mouth, the right and the left eye of each picture, squares about their landmarks."""
     grid = _centres(PATCH, points)

@@ -84,6 +84,9 @@ def linear_start(module: nn.Module) -> None:
 # The U-Net: the picture.
 
 
+MOST_MOVED = 4.0  # how much more than skin a pixel's motion counts at most
+
+
 def picture_loss(
     module: nn.Module, stage: Stage, batch: Batch, critic: nn.Module | None
 ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
@@ -106,6 +109,8 @@ def picture_loss(
         "closed": 0.5 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
+    if "flow" in batch:
+        terms["motion"] = 100 * losses.motion(out["flow"], batch["flow"], weight.clamp(max=MOST_MOVED)).mean()
     if critic is None:
         return terms, None
     terms["critic"] = -0.05 * critic(fake).mean()
@@ -114,17 +119,20 @@ def picture_loss(
 
 def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
     """PSNR in dB and SSIM within the face's box: of the target as it is, of the landmarks' warp, of the network's
-    flow and light alone and of its result; and PSNR within the mouth's box."""
-    truth = batch["truth"]
-    lit, result = (
-        losses.coarse(p, truth.shape[-1]) for p in losses.compose(batch["picture"], run(module, stage, batch))
-    )
+    flow and light alone and of its result; PSNR within the mouth's box; and, where the true flow is known, by how many
+    thousandths of the crop's side the landmarks' and the network's miss it on the face."""
+    out, truth = run(module, stage, batch), batch["truth"]
+    lit, result = (losses.coarse(picture, truth.shape[-1]) for picture in losses.compose(batch["picture"], out))
     shown = {"copy": batch["target"], "warp": batch["warped"], "lit": lit, "net": result}
     figures = {}
     for name, picture in shown.items():
         figures[name] = losses.psnr(picture, truth, batch["driven_points"])
         figures[f"{name}_ssim"] = losses.box_ssim(picture, truth, batch["driven_points"])
         figures[f"{name}_mouth"] = losses.psnr(picture, truth, batch["driven_points"][:, list(losses.PARTS[0][0])])
+    if "flow" in batch:
+        face = losses.ellipse(batch["driven_points"], truth.shape[-1])
+        for name, flow in (("warp", batch["first_flow"]), ("net", out["flow"])):
+            figures[f"{name}_motion"] = 1000 * losses.motion(flow, batch["flow"], face)
     return figures
 
 

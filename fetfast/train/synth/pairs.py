@@ -32,7 +32,7 @@ from fetfast.train.synth.mask import Mask
 from fetfast.train.synth.occlude import OCCLUDED, occlude
 from fetfast.train.synth.portrait import Portrait, prepare
 from fetfast.train.synth.regions import REGIONS
-from fetfast.train.synth.repose import repose
+from fetfast.train.synth.repose import as_photographed, motion, repose
 from fetfast.train.synth.workers import fill, pool
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -100,10 +100,10 @@ def pair(
     if wanted is not None and chance >= PHOTO + 0.1:
         portrait = varied(model.mask, portrait, rng)
     first = None if is_photo else random_expression(model.kit, donors, rng)
-    target, target_points, target_shapes, _ = end(model, portrait, first)
-    truth, driven_points, source_shapes, regions = end(model, portrait, wanted)
+    target, target_points, target_shapes, _, before = end(model, portrait, first)
+    truth, driven_points, source_shapes, regions, after = end(model, portrait, wanted)
     made = {
-        "target": target, "truth": truth, "mask": regions,
+        "target": target, "truth": truth, "mask": regions, "flow": motion(model.mask, before, after),
         "target_points": target_points, "driven_points": driven_points,
         "target_blendshapes": target_shapes, "source_blendshapes": source_shapes,
         "label": np.array(classify(source_shapes)),
@@ -114,15 +114,15 @@ def pair(
 
 
 def end(model: Model, portrait: Portrait, wanted: np.ndarray | None):
-    """Picture, landmarks, blendshapes and regions of a portrait under an expression, or (None) of the photo itself."""
+    """Picture, landmarks, blendshapes, regions and mesh of a portrait under an expression, or (None) of the photo."""
     fit = portrait.fit
     if wanted is None:
-        return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions
+        return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions, as_photographed(model.mask, portrait)
     if portrait.glasses:  # what moves the skin below the frame would bend it
         near, wanted = model.kit.index(*NEAR_GLASSES), wanted.copy()
         wanted[near] = fit.expression[near] + 0.2 * (wanted - fit.expression)[near]
     made = repose(model.kit, model.mask, portrait, wanted)
-    return made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions
+    return made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions, made.drawn
 
 
 def mirrored(model: Model, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -133,6 +133,8 @@ def mirrored(model: Model, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]
             out[name] = value[model.points] * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)
         elif name.endswith("blendshapes"):
             out[name] = value[model.blendshapes]
+        elif name == "flow":
+            out[name] = value[:, ::-1] * np.array([-1, 1], np.float16)
         else:
             out[name] = value[:, ::-1] if value.ndim > 1 else value
     return out

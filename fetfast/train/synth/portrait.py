@@ -31,7 +31,7 @@ class Portrait:
     real: np.ndarray  # u8 [S, S, 3]
     regions: np.ndarray  # u8 [S, S] what the photo shows, as in `regions.py`
     base: np.ndarray  # f32 [N, 3] the person's shape without expression
-    start: np.ndarray  # f32 [N, 2] where the photo shows each vertex
+    screen: np.ndarray  # f32 [N, 3] where the photo shows each vertex, and 1 / depth
     residual: np.ndarray  # f32 [N, 2] of the fit, as far as it stays when eyes and mouth close
     opening: np.ndarray  # f32 [3, N, 2] what there is more of it at OPENINGS that are open as in the photo
     gaps: np.ndarray  # f32 [3] how far the fitted mesh opens there
@@ -116,7 +116,7 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     teeth = eyes[1] * np.array([1.04, 1.0, 0.93]) * max(1.1, 1.2 * tone / eyes[1].mean())
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
-        fit, np.ascontiguousarray(photo), real, regions, base, screen[:, :2].copy(), residual, np.stack(opening), gaps,
+        fit, np.ascontiguousarray(photo), real, regions, base, screen, residual, np.stack(opening), gaps,
         left_over, light, brightness(light, normals), np.maximum(concavity(placed, mask.triangles, normals), 0),
         trust, paint, eyes, wears_glasses(picture, fit),
     )  # fmt: skip

@@ -129,7 +129,7 @@ def generate(
         "labels": LABELS,
     }  # fmt: skip
     Facekit.open(facekit)  # so that a file that is no model is told before a process starts
-    arrays = data.create(folder, count, size, about, data.OPTIONAL)
+    arrays = data.create(folder, count, size, about, ("source", "mask", "label"))
     arrays["source"][:] = company(count, people, kept, seed)
     with pool(workers) as run:
         made = fill(run, partial(fill_rows, facekit, folder, size, seed, people), people, count)

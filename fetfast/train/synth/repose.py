@@ -28,12 +28,31 @@ COLUMNS = 7  # displacement 2, light, trust, paint 3 (of an eyeball: direction f
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Where the mesh stands on a picture of S pixels: screen f32 [N, 3] (crop units, 1 / depth), the raster of twice
+    the size, and round it the displacement from the photo f32 [COARSE, COARSE, 3] (x, y, light)."""
+
+    screen: np.ndarray
+    seen: np.ndarray
+    weights: np.ndarray
+    around: np.ndarray
+
+
+@dataclass(frozen=True)
 class Picture:
     """image u8 [S, S, 3], points f32 [478, 2] crop units, regions u8 [S, S] as in `regions.py`."""
 
     image: np.ndarray
     points: np.ndarray
     regions: np.ndarray
+    drawn: Drawn
+
+
+def as_photographed(mask: Mask, portrait: Portrait) -> Drawn:
+    """The mesh as it stands on the photo itself."""
+    size = 2 * len(portrait.real)
+    seen, weights = draw(portrait.screen, mask.triangles, size, np.zeros((size, size), np.float32))
+    return Drawn(portrait.screen, seen, weights, np.zeros((COARSE, COARSE, 3), np.float32))
 
 
 def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
@@ -55,7 +74,7 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
     near = np.zeros((2 * size, 2 * size), np.float32)
     seen, weights = draw(screen, mask.triangles, 2 * size, near)
     columns = np.empty((len(screen), COLUMNS), np.float32)
-    columns[:, :2] = portrait.start - screen[:, :2]
+    columns[:, :2] = portrait.screen[:, :2] - screen[:, :2]
     columns[:, 2] = relight(portrait, mask, placed)
     columns[:, 3] = portrait.trust
     columns[:, 4:7] = portrait.paint
@@ -76,7 +95,21 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
         portrait.iris,
         out,
     )
-    return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(mask, seen))
+    drawn = Drawn(screen, seen, weights, around)
+    return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(mask, seen), drawn)
+
+
+def motion(mask: Mask, target: Drawn, truth: Drawn) -> np.ndarray:
+    """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units.
+
+    On the skin it is the mesh's; round it the truth looks at the photo from p, and the target looks there from q:
+    q + around_target(q) = p + around_truth(p), solved for q. NaN where the inside of mouth or eyes is seen.
+    """
+    side = len(truth.seen) // 4
+    flow = np.empty((side, side, 2), np.float32)
+    shift = (target.screen - truth.screen)[:, :2]
+    _motion(truth.seen, truth.weights, mask.triangles, mask.triangle_kind, shift, target.around, truth.around, flow)
+    return flow.astype(np.float16)
 
 
 def fade(seen, weights, triangles, columns) -> np.ndarray:
@@ -120,6 +153,33 @@ def bilinear(image: np.ndarray, x: float, y: float, out: np.ndarray) -> None:
         top = image[r, c, n] + fx * (image[r, c + 1, n] - image[r, c, n])
         low = image[r + 1, c, n] + fx * (image[r + 1, c + 1, n] - image[r + 1, c, n])
         out[n] = top + fy * (low - top)
+
+
+@njit(cache=True, nogil=True)
+def _motion(seen, weights, triangles, kind, shift, target_around, truth_around, out) -> None:
+    side, coarse = out.shape[0], truth_around.shape[0]
+    step = seen.shape[0] // side
+    moved = np.zeros(3, np.float32)
+    for row in range(side):
+        for column in range(side):
+            at_row, at_column = row * step + step // 2, column * step + step // 2
+            t = seen[at_row, at_column]
+            if t < 0:
+                x, y = (column + 0.5) / side, (row + 0.5) / side
+                bilinear(truth_around, x * coarse, y * coarse, moved)
+                to_x, to_y = x + moved[0], y + moved[1]
+                from_x, from_y = to_x, to_y
+                for _ in range(4):
+                    bilinear(target_around, from_x * coarse, from_y * coarse, moved)
+                    from_x, from_y = to_x - moved[0], to_y - moved[1]
+                out[row, column, 0], out[row, column, 1] = from_x - x, from_y - y
+            elif kind[t] == FACE:
+                for n in range(2):
+                    out[row, column, n] = 0.0
+                    for corner in range(3):
+                        out[row, column, n] += weights[at_row, at_column, corner] * shift[triangles[t, corner], n]
+            else:
+                out[row, column, :] = np.nan
 
 
 @njit(cache=True, nogil=True)
