@@ -110,7 +110,7 @@ def picture_loss(
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if "flow" in batch:
-        terms["motion"] = 100 * losses.motion(out["flow"], batch["flow"], weight.clamp(max=MOST_MOVED)).mean()
+        terms["motion"] = 200 * losses.motion(out["flow"], batch["flow"], weight.clamp(max=MOST_MOVED)).mean()
     if critic is None:
         return terms, None
     terms["critic"] = -0.05 * critic(fake).mean()
