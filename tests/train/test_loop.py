@@ -145,6 +145,29 @@ def test_networks_are_fed_in_training_what_they_are_fed_in_use(folder):
         assert np.allclose(batch[tensor.name].numpy(), scene.need(tensor.name), atol=1e-5), tensor.name
 
 
+def test_the_true_flow_is_seen_from_any_crop():
+    flow = np.empty((32, 32, 2), np.float16)
+    flow[...] = (0.05, -0.02)
+    flow[:8] = np.nan
+    whole = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    for M, wanted in (
+        (whole, (0.05, -0.02)),
+        (np.array([[-1, 0, 1], [0, 1, 0]], np.float32), (-0.05, -0.02)),  # mirrored
+        (np.array([[0.5, 0, 0.25], [0, 0.5, 0.5]], np.float32), (0.1, -0.04)),  # half as large a part
+        (np.array([[0, -1, 1], [1, 0, 0]], np.float32), (-0.02, -0.05)),  # turned
+    ):
+        seen = data._seen_from(flow, M, 64)
+        known = np.isfinite(seen).all(0)
+        assert np.allclose(seen[:, known].T, wanted, atol=1e-4)
+    assert 0.7 < np.isfinite(data._seen_from(flow, whole, 64)).mean() < 0.75
+    truth = torch.tensor([0.1, float("nan")]).expand(1, 2, 2).reshape(1, 2, 1, 2)
+    guess = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    missed = losses.motion(guess, truth, 8 * torch.ones(1, 1, 1, 2))
+    missed.sum().backward()
+    assert missed.item() == pytest.approx(0.1 * 2**0.5, abs=1e-4)
+    assert guess.grad is not None and guess.grad[..., 0].abs().min() > 0 and not guess.grad[..., 1].any()
+
+
 def test_chance_moves_target_and_truth_alike(folder):
     pairs = data.Pairs.open(folder)
     batch = data.pictures(pairs, np.zeros(8, np.int64), S, np.random.default_rng(3))
