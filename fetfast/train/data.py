@@ -184,8 +184,8 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
             M = M @ np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
     points, driven = (to_crop(pairs.arrays[name][row] * R, M) for name in ("target_points", "driven_points"))
     if rng is not None:
-        shared, apart = rng.normal(0, NOISE, (2, *points.shape))
-        points, driven = points + shared, driven + shared + 0.3 * apart
+        noise = rng.normal(0, NOISE, points.shape)  # the fusion carries the target's on to the driven points
+        points, driven = points + noise, driven + noise
     points, driven = (p[None].astype(np.float32) for p in (points, driven))
     flow = first_flow(points, driven, size)[0]
     out = {
