@@ -23,7 +23,6 @@ from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours
-from fetfast.ops.heatmap import first_flow as spread_flow
 from fetfast.ops.topology import BROWS, EYES, IRISES, LIPS
 from fetfast.place import HOST, Device, Host
 from fetfast.spec import REGIONS
@@ -216,7 +215,7 @@ def driven_map(scene: Scene, driven_points: Tensor) -> Tensor:
 def first_flow(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
     """[B, 2, S, S] the landmarks' displacement, spread densely: a first guess of the flow."""
     S = scene.target.resolution
-    return spread_flow(target_points, driven_points, S, out=scene.buffer("first_flow", 2, S, S))
+    return scene.place.first_flow(target_points, driven_points, S, scene.buffer("first_flow", 2, S, S))
 
 
 def warped(scene: Scene, target_frame: Tensor, first_flow: Tensor) -> Tensor:

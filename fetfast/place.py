@@ -23,11 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fetfast.backends.batches import Captured, runner
+from fetfast.backends.gpu import TorchMemory
+from fetfast.ops import heatmap
+from fetfast.spec import LANDMARKS, Stage, TensorSpec
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fetfast.backends import Runner
+
 Arrays = dict[str, np.ndarray]
 ALIGNED = 256  # bytes: where each array of a block begins
+BATCHES = (1, 2, 4, 8, 16, 32)  # faces
 
 
 class Host:
@@ -45,6 +53,10 @@ class Host:
         """f32, for the work of a step."""
         return np.empty(shape, np.float32)
 
+    def first_flow(self, source_points: Any, driven_points: Any, size: int, out: Any) -> Any:
+        """`ops.heatmap.first_flow`"""
+        return heatmap.first_flow(source_points, driven_points, size, out)
+
     def download(self, array: Any) -> Callable[[], np.ndarray]:
         """A function that waits for the array and gives it. Any thread may call it, and again."""
         return lambda: array
@@ -60,7 +72,9 @@ class Device:
         import torch
 
         self.torch, self.device = torch, torch.device(device)
-        self.up, self.work, self.down = (torch.cuda.Stream(self.device) for _ in range(3))
+        self.flows: dict[int, Runner] = {}
+        # PyTorch hands out 32 streams of each priority again and again: none of these is one that somebody captures
+        self.up, self.work, self.down = (torch.cuda.Stream(self.device, priority=-1) for _ in range(3))
 
     def here(self) -> AbstractContextManager[Any]:
         """A context for the work of a step, all of it: PyTorch's current stream is that of the work."""
@@ -82,6 +96,13 @@ class Device:
     def empty(self, *shape: int) -> Tensor:
         return self.torch.empty(shape, dtype=self.torch.float32, device=self.device)
 
+    def first_flow(self, source_points: Tensor, driven_points: Tensor, size: int, out: Tensor) -> Tensor:
+        """As one CUDA graph: what stands between the landmarks takes a hundred small launches."""
+        if size not in self.flows:
+            self.flows[size] = _flow(TorchMemory(self.device.index or 0), size)
+        made = self.flows[size]({"source_points": source_points, "driven_points": driven_points})
+        return out.copy_(made["flow"])
+
     def download(self, array: Tensor) -> Callable[[], np.ndarray]:
         """A function that waits for the array and gives a copy of its own. Any thread may call it, and again."""
         block = self.torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
@@ -99,6 +120,24 @@ class Device:
 
     def wait(self) -> None:
         self.work.synchronize()
+
+
+def _flow(space: TorchMemory, size: int) -> Runner:
+    points = (TensorSpec("source_points", (LANDMARKS, 2)), TensorSpec("driven_points", (LANDMARKS, 2)))
+    stage = Stage("flow", points, (TensorSpec("flow", (2, size, size)),))
+
+    def capture(batch: int) -> Captured:
+        shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
+        source, driven, out = arrays = [space.zeros(shape) for shape in shapes.values()]
+
+        def work() -> None:
+            heatmap.first_flow(source, driven, size, out)
+
+        work()  # compiles, and brings constants there
+        space.wait()
+        return Captured(dict(zip(shapes, arrays, strict=True)), space.capture(work), ())
+
+    return runner(capture, stage, space, BATCHES)
 
 
 def _views(block: Tensor, arrays: Arrays) -> list[Tensor]:

@@ -59,10 +59,12 @@ def load(backend: str, plan: Plan, device: str | None = None) -> dict[str, Runne
 
 
 def gpu_of(backend: str, device: str | None = None) -> str | None:
-    """The GPU, "cuda" or "cuda:N", on which a backend's runners and all that stands between them (`ops`) take tensors;
+    """The GPU, "cuda:N", on which a backend's runners and all that stands between them (`ops`) take tensors;
     None where frames go by the processor's memory: there is no such GPU, or PyTorch, Triton or CuPy is missing."""
     if backend == "openvino" or device == "cpu" or not all(map(find_spec, ("torch", "triton", "cupy"))):
         return None
     import torch
 
-    return (device or "cuda") if torch.cuda.is_available() else None
+    if not torch.cuda.is_available():
+        return None
+    return "cuda:0" if device in (None, "cuda") else device

@@ -14,10 +14,11 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from hostmemory import HostMemory
 from torch.overrides import TorchFunctionMode
 
 import fetfast.engine
-from fetfast import backends
+from fetfast import backends, place
 from fetfast.engine import Engine
 from fetfast.face import Face
 from fetfast.inputs import DRAWN, READ, Target
@@ -114,7 +115,7 @@ class Streams:
 
 
 class Stream:
-    def __init__(self, device):
+    def __init__(self, device, priority):
         self.waiting, self.waited_for = [], []
 
     def run(self):
@@ -141,6 +142,8 @@ class Event:
 @pytest.fixture
 def streams(monkeypatch):
     """`Device` and the ops' GPU forms on the CPU. Fresh memory is poisoned."""
+    with torch.device("meta"):
+        torch.empty(1)  # PyTorch learns here, once and for all, which functions this context is for
     seen, empty, copy = Streams(), torch.empty, torch.Tensor.copy_
 
     @contextmanager
@@ -168,6 +171,7 @@ def streams(monkeypatch):
 
     for name, value in (("Stream", Stream), ("Event", Event), ("stream", on)):
         monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(place, "TorchMemory", HostMemory)
     monkeypatch.setattr(torch, "empty", poisoned)
     monkeypatch.setattr(torch.Tensor, "copy_", later)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: seen.recorded.append(stream))
@@ -205,9 +209,9 @@ def device_engine(engine, streams):
 
 def on_host(engine, steps):
     """What the host's way makes of (source, target, picture) steps, targets unused before."""
-    place, engine.place = engine.place, HOST
+    own, engine.place = engine.place, HOST
     frames = [engine.render(source, target, frame) for source, target, frame in steps]
-    engine.place = place
+    engine.place = own
     return frames
 
 
@@ -278,7 +282,7 @@ def test_where_frames_stay_on_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(backends, "find_spec", lambda name: True)
     asked = [("openvino", None), ("eager", "cpu"), ("triton", None), ("tensorrt", "cuda:1"), ("eager", None)]
-    assert [backends.gpu_of(*ask) for ask in asked] == [None, None, "cuda", "cuda:1", "cuda"]
+    assert [backends.gpu_of(*ask) for ask in asked] == [None, None, "cuda:0", "cuda:1", "cuda:0"]
     monkeypatch.setattr(backends, "find_spec", lambda name: name != "cupy")
     assert backends.gpu_of("triton") is None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from threading import Thread
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fetfast.kernels.configs import TABLE, Config
+from hostmemory import HostMemory
 from test_networks import SIDE, scrambled, short, shrunk
 
 from fetfast.backends import eager, triton, tuned
@@ -83,34 +83,6 @@ def test_missing_libraries_are_named(plan, monkeypatch):
     monkeypatch.setattr(triton, "find", lambda device: H100)
     monkeypatch.setattr(triton, "find_spec", lambda name: None)
     assert triton.why_not(plan, None) == "torch and triton missing; pip install 'fetfast[cuda]'"
-
-
-class HostMemory:
-    """Stands in for a GPU's memory; a captured graph is the work itself."""
-
-    own = None
-    device = torch.device("cpu")
-
-    def __init__(self, index):
-        self.here = nullcontext
-
-    def zeros(self, shape):
-        return torch.zeros(shape)
-
-    def pinned(self, shape):
-        return np.zeros(shape, np.float32)
-
-    def copy_in(self, array, host):
-        array.copy_(torch.from_numpy(host))
-
-    def copy_out(self, host, array):
-        torch.from_numpy(host).copy_(array)
-
-    def capture(self, work):
-        return work
-
-    def wait(self):
-        pass
 
 
 @pytest.fixture
