@@ -153,15 +153,18 @@ class _Rivals:
     def step(self) -> Stages:
         times: Stages = {}
         for name, runner in self.runners.items():
-            with self.run.timed(times, f"network: {name}"):
+            with self.run.engine.place.here(), self.run.timed(times, f"network: {name}"):
                 runner(self.run.inputs[name])
         return times
 
     def apart(self) -> str | None:
         """Why the two are not to be compared: outputs that differ by more than rounding."""
+        place = self.run.engine.place
         for name, runner in self.runners.items():
-            for tensor, result in runner(self.run.inputs[name]).items():
-                got, wanted = (self.run.engine.place.download(x)() for x in (self.run.outputs[name][tensor], result))
+            with place.here():
+                results = runner(self.run.inputs[name])
+            for tensor, result in results.items():
+                got, wanted = (place.download(x)() for x in (self.run.outputs[name][tensor], result))
                 off = float(np.linalg.norm(got - wanted) / (np.linalg.norm(wanted) + 1e-30))
                 if not off <= ALIKE:
                     return f"its {tensor} differs by {off:.0%}"
