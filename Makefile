@@ -54,7 +54,7 @@ bench-start: $(VENV)  ## what `import fetfast` and a warm `fetfast transfer` tak
 	$(RUN) bench/bench_start.py
 
 # On the GPU machine the package goes into the Python that has torch; wheels that it lacks (platformdirs) lie in .whl/.
-gpu:             ## tests, ceilings, kernels and networks on a GPU, under 9 minutes: JSON in $OUT or out/
+gpu:             ## tests, ceilings, whole frames, kernels and networks on a GPU, under 9 minutes: JSON in $OUT or out/
 	test ! -d .whl || $(PYTHON) -m pip install --quiet --no-index --no-deps .whl/*.whl
 	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(PYTHON) bench/gpu.py --out $(or $(OUT),out)

@@ -106,7 +106,7 @@ def frames(sizes: tuple[int, ...], rounds: int) -> list[Row]:
     prepared = {size: engine.prepare(picture) for size, picture in pictures.items()}
     M = {size: found.matrices[0] for size, found in prepared.items()}
     parts = engine.infer(prepared[sizes[0]].faces[0], prepared[sizes[0]], pictures[sizes[0]])
-    tensors = {part: tensor[0].copy() for part, tensor in parts.items()}
+    tensors = {part: engine.place.download(tensor[0])().copy() for part, tensor in parts.items()}
     S = engine.plan.spec.resolution
     crops = {size: partial(crop, picture, M[size], S) for size, picture in pictures.items()}
     pastes = {size: partial(paste, picture, M[size], **tensors) for size, picture in pictures.items()}

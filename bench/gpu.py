@@ -1,10 +1,12 @@
-"""The proof on a GPU: tests for real, the card's two ceilings, each kernel, whole networks. `make gpu` runs it.
+"""The proof on a GPU: tests for real, the card's two ceilings, whole frames, each kernel, whole networks. `make gpu`
+runs it.
 
-    python bench/gpu.py [tests] [kernels] [networks] [compiled] [tune] [--out DIR] [--minutes N] [--dry] [--sanitize]
+    python bench/gpu.py [tests] [stream] [kernels] [networks] [compiled] [tune] [--out DIR] [--minutes N] [--dry]
+                        [--sanitize]
 
-Without names: tests, kernels, networks and compiled (torch.compile of what those two measured), in that order, each
-stopping in time for the whole to end within --minutes (9). What was not reached is in the file as null. `tune` measures
-configurations of `conv`. Writes DIR/gpu-NAME.json, and prints a table last.
+Without names: tests, stream, kernels, networks and compiled (torch.compile of what those two measured), in that order,
+each stopping in time for the whole to end within --minutes (9). What was not reached is in the file as null. `tune`
+measures configurations of `conv`. Writes DIR/gpu-NAME.json, and prints a table last.
 
 Every figure is checked before it is timed (error against f64 at most twice that of eager PyTorch), on random data,
 in CUDA graphs over so many sets of it that the last call's is not in the cache. `floor` is the larger of bytes that
@@ -29,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("kernels", "0", "1", "2")  # compiled in processes of their own, while the tests run
-SECTIONS = ("tests", "kernels", "networks", "compiled", "tune")
+SECTIONS = ("tests", "stream", "kernels", "networks", "compiled", "tune")
 
 
 def main() -> int:
@@ -46,7 +48,7 @@ def main() -> int:
     if options.sanitize:
         return sanitize()
     end = time.monotonic() + 60 * options.minutes - 20
-    wanted = options.sections or SECTIONS[:4]
+    wanted = options.sections or SECTIONS[:5]
     if options.warm:
         import gpu_cases
 
@@ -58,10 +60,13 @@ def main() -> int:
         failed = process.wait(max(1, end - time.monotonic())) or failed
 
     import gpu_cases
+    import gpu_stream
 
     figures: dict[str, Any] = {"machine": machine(options.dry), "tests_failed": failed}
     bench = gpu_cases.Bench(dry=options.dry, end=end)
     figures["ceilings"] = bench.ceilings()
+    if "stream" in wanted:
+        figures["stream"] = gpu_stream.rows(options.dry, bench.late)
     if "kernels" in wanted:
         figures["kernels"] = bench.kernels()
     if "networks" in wanted:
@@ -77,7 +82,8 @@ def main() -> int:
     file.write_text(json.dumps(figures, indent=1))
     print(table(figures))
     print(file)
-    wrong = [row["name"] for row in figures.get("kernels", []) + figures.get("networks", []) if row.get("ok") is False]
+    rows = [row for section in ("stream", "kernels", "networks") for row in figures.get(section, [])]
+    wrong = [row["name"] for row in rows if row.get("ok") is False]
     if wrong:
         print("WRONG:", ", ".join(wrong))
     return int(bool(failed or wrong))
@@ -142,6 +148,9 @@ def machine(dry: bool) -> dict[str, Any]:
 def table(figures: dict[str, Any]) -> str:
     ceilings = figures["ceilings"]
     lines = [f"copy {ceilings['copy_gb_s']:.0f} GB/s, matrix product {ceilings['matmul_tflop_s']:.0f} TFLOP/s"]
+    for row in figures.get("stream", []):
+        rates = ", ".join(f"{way} {rate:.0f}" for way, rate in row["frames_s"].items())
+        lines.append(f"{row['name']:<44} {'ok' if row['ok'] else 'WRONG':<6} bar {row['bar']:.0f} frames/s: {rates}")
     for title in ("kernels", "networks"):
         for row in figures.get(title, []):
             times = [f"{way} {t['median_us']:.1f}" if t else f"{way} not reached" for way, t in row["times"].items()]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
-
-import numpy as np
 
 from fetfast import backends, image
 from fetfast.errors import BadInput, BadPlan, Unavailable
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
-from fetfast.inputs import BUILDERS, Scene, Target
+from fetfast.inputs import READ, Scene, Target, leaves
 from fetfast.ops.paste import paste
+from fetfast.place import HOST, Device, Host
 from fetfast.plan import Plan
 from fetfast.spec import REGIONS
 
@@ -29,7 +28,8 @@ class Engine:
     for by name raises Unavailable, with the fix, where it cannot.
     device: "cpu", "cuda", "cuda:N", or None for whatever the backend prefers.
 
-    Attributes: `plan`, `backend` (name), `device`, `skipped` (backend name to reason), `landmarker`.
+    Attributes: `plan`, `backend` (name), `device`, `skipped` (backend name to reason), `landmarker`, `place` (where the
+    work of a step is done: on a GPU a frame goes up once and comes down once).
     Raises BadPlan, BadInput, Unavailable, MissingAsset.
     """
 
@@ -38,17 +38,18 @@ class Engine:
         spec = self.plan.spec
         if "transfer" in spec.tasks and "flow" not in spec.paste:
             raise BadPlan(f"{self.plan.name} pastes {sorted(spec.paste)}, expected a flow; build the plan again")
-        needed = [*(i.name for s in spec.stages for i in s.inputs), *spec.paste.values()]
-        missing = [name for name in needed if not self._has_source(name)]
-        if missing:
+        given = {tensor.name for stage in spec.stages for tensor in stage.outputs}
+        needed = [*(tensor.name for stage in spec.stages for tensor in stage.inputs), *spec.paste.values()]
+        reads = leaves(needed, given)
+        if missing := sorted(reads - READ.keys()):
             raise Unavailable(f"{self.plan.name} asks for inputs that this version cannot build: {', '.join(missing)}")
+        self._reads = frozenset(reads | {"target_frame"})  # which `compose` takes
         self.backend, self.skipped = backends.choose(self.plan, backend, device)
         self.device = device
         self.landmarker = Landmarker()  # first: where its networks cannot be had nothing need be compiled
         self._runners = backends.load(self.backend, self.plan, device)
-
-    def _has_source(self, name: str) -> bool:
-        return name in BUILDERS or any(o.name == name for s in self.plan.spec.stages for o in s.outputs)
+        on_gpu = backends.gpu_of(self.backend, device)
+        self.place: Host | Device = Device(on_gpu) if on_gpu else HOST
 
     def transfer(
         self,
@@ -156,7 +157,7 @@ class Engine:
         """One step on prepared parts: the stages in order, then the paste. Returns a new frame u8 [H, W, 3].
         `source`: one for all faces of the target, or one for each.
         `source_frame` is needed only by plans that look at the source's picture."""
-        return self.compose(target, self.infer(source, target, source_frame, intensity=intensity, regions=regions))
+        return self.compose(target, self.infer(source, target, source_frame, intensity=intensity, regions=regions))()
 
     def infer(
         self,
@@ -166,22 +167,42 @@ class Engine:
         *,
         intensity: float = 1.0,
         regions: tuple[str, ...] = REGIONS,
-    ) -> dict[str, np.ndarray]:
-        """The first half of `render`: what `compose` pastes, by part (`spec.PARTS`), good until the next step."""
-        scene = Scene(source, source_frame, target, intensity, regions)
-        for stage in self.plan.spec.stages:
-            scene.tensors |= self.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
-        return {part: scene.need(name) for part, name in self.plan.spec.paste.items()}
+    ) -> dict[str, Any]:
+        """The first half of `render`: what `compose` pastes, by part (flow, mask, color), at the engine's place. Good
+        until the next step; on a GPU it is not waited for."""
+        return self.run(self.scene(source, target, source_frame, intensity=intensity, regions=regions))
 
-    def compose(self, target: Target, parts: dict[str, np.ndarray]) -> Frame:
-        """The second half of `render`: the parts pasted into a copy of the target's frame."""
-        out = target.frame
-        for i, M in enumerate(target.matrices):
-            out = paste(out, M, **{part: tensor[i] for part, tensor in parts.items()})
-        return out
+    def scene(
+        self,
+        source: Face | Sequence[Face],
+        target: Target,
+        source_frame: Frame | None = None,
+        *,
+        intensity: float = 1.0,
+        regions: tuple[str, ...] = REGIONS,
+    ) -> Scene:
+        """One step of this engine, nothing of it done yet."""
+        return Scene(source, source_frame, target, intensity, regions, place=self.place, reads=self._reads)
 
-    def run_stage(self, name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs one network of the plan: f32 tensors [B, ...] by name, in and out."""
+    def run(self, scene: Scene) -> dict[str, Any]:
+        """The stages of a `scene` in order: the parts to paste."""
+        with self.place.here():
+            for stage in self.plan.spec.stages:
+                scene.tensors |= self.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
+            return {part: scene.need(name) for part, name in self.plan.spec.paste.items()}
+
+    def compose(self, target: Target, parts: dict[str, Any]) -> Callable[[], Frame]:
+        """The second half of `render`: the parts, as `infer` has just given them for this target, pasted into a copy
+        of the target's frame. Returns a function that waits for it and gives it, in any thread, so that the next step
+        may begin before."""
+        with self.place.here():
+            out = target.tensors["target_frame"]
+            for i, M in enumerate(target.matrices):
+                out = paste(out, M, **{part: tensor[i] for part, tensor in parts.items()})
+            return self.place.download(out)
+
+    def run_stage(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Runs one network of the plan: f32 tensors [B, ...] by name, in and out; NumPy arrays, or on a GPU its own."""
         return self._runners[name](inputs)
 
     def _largest(self, frame: Frame | None, name: str) -> Face:

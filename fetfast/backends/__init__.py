@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-
-import numpy as np
+from importlib.util import find_spec
+from typing import Any
 
 from fetfast.errors import BadInput, Unavailable
 from fetfast.plan import Plan
 
 # Takes a stage's inputs by name, f32 [B, ...], B >= 0; gives its outputs alike, which the next call overwrites.
-Runner = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+# NumPy arrays; or, where `gpu_of` names a GPU, all of them PyTorch's tensors on it: then on PyTorch's current stream, and
+# nothing is waited for.
+Runner = Callable[[dict[str, Any]], dict[str, Any]]
 
 BACKENDS = {
     "tensorrt": "fetfast.backends.tensorrt",
@@ -54,3 +56,15 @@ def choose(plan: Plan, backend: str = "auto", device: str | None = None) -> tupl
 def load(backend: str, plan: Plan, device: str | None = None) -> dict[str, Runner]:
     """The plan's stages, ready to run on a backend that `choose` named."""
     return import_module(BACKENDS[backend]).load(plan, device)
+
+
+def gpu_of(backend: str, device: str | None = None) -> str | None:
+    """The GPU, "cuda:N", on which a backend's runners and all that stands between them (`ops`) take tensors;
+    None where frames go by the processor's memory: there is no such GPU, or PyTorch, Triton or CuPy is missing."""
+    if backend == "openvino" or device == "cpu" or not all(map(find_spec, ("torch", "triton", "cupy"))):
+        return None
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return "cuda:0" if device in (None, "cuda") else device

@@ -14,14 +14,14 @@ from fetfast.spec import Stage
 if TYPE_CHECKING:
     from fetfast.backends import Runner
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Any]  # NumPy's, or tensors on the GPU
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A stage's work at one batch size: fill `host`, launch, wait, read `host`."""
+    """A stage's work at one batch size: fill the inputs in `device`, launch, read the outputs there."""
 
-    host: Arrays
+    device: Arrays
     launch: Callable[[], None]
     holds: tuple[Any, ...]  # what the graph works on lives as long as it
 
@@ -29,32 +29,64 @@ class Captured:
 def runner(capture: Callable[[int], Captured], stage: Stage, space: Memory, sizes: tuple[int, ...]) -> Runner:
     """Runs a batch in parts of the greatest of `sizes`, each in the smallest that holds it.
 
-    The least is captured now, others when they are first needed.
+    Tensors are taken and given on PyTorch's current stream, and nothing is waited for. NumPy arrays go up, through the
+    same graph and down again on the stream of `space`, through memory that is pinned when they are first seen.
+    The least size is captured now, others when they are first needed.
     """
-    ready = {sizes[0]: capture(sizes[0])}
+    ready: dict[int, Captured] = {}
+    pinned: dict[int, Arrays] = {}
     most = sizes[-1]
-    outputs = {tensor.name: np.empty((0, *tensor.shape), np.float32) for tensor in stage.outputs}
+
+    def captured(size: int) -> Captured:
+        if size not in ready:
+            with space.here():
+                ready[size] = capture(size)
+        return ready[size]
+
+    def on_device(inputs: Arrays, count: int) -> Arrays:
+        work = captured(next(size for size in sizes if size >= count))
+        for tensor in stage.inputs:
+            work.device[tensor.name][:count].copy_(inputs[tensor.name])
+        work.launch()
+        return {tensor.name: work.device[tensor.name][:count] for tensor in stage.outputs}
+
+    def from_host(inputs: Arrays, count: int) -> Arrays:
+        size = next(size for size in sizes if size >= count)
+        work = captured(size)
+        with space.here():
+            if size not in pinned:
+                shapes = {tensor.name: (size, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
+                pinned[size] = {name: space.pinned(shape) for name, shape in shapes.items()}
+            host = pinned[size]
+            for tensor in stage.inputs:
+                host[tensor.name][:count] = inputs[tensor.name]
+                space.copy_in(work.device[tensor.name], host[tensor.name])
+            work.launch()
+            for tensor in stage.outputs:
+                space.copy_out(host[tensor.name], work.device[tensor.name])
+            space.wait()
+        return {tensor.name: host[tensor.name][:count] for tensor in stage.outputs}
 
     def run(inputs: Arrays) -> Arrays:
-        nonlocal outputs
-        total = len(inputs[stage.inputs[0].name])
-        if total > most and total != len(outputs[stage.outputs[0].name]):
-            outputs = {t.name: np.empty((total, *t.shape), np.float32) for t in stage.outputs}
+        first = inputs[stage.inputs[0].name]
+        part = from_host if isinstance(first, np.ndarray) else on_device
+        total = len(first)
+        if 0 < total <= most:
+            return part(inputs, total)
+        outputs = _like(first, stage, total)
         for start in range(0, total, most):
-            count = min(most, total - start)
-            size = next(batch for batch in sizes if batch >= count)
-            with space.here():
-                if size not in ready:
-                    ready[size] = capture(size)
-                host = ready[size].host
-                for tensor in stage.inputs:
-                    host[tensor.name][:count] = inputs[tensor.name][start : start + count]
-                ready[size].launch()
-                space.wait()
-            if total <= most:
-                return {t.name: host[t.name][:count] for t in stage.outputs}
+            end = min(start + most, total)
+            results = part({tensor.name: inputs[tensor.name][start:end] for tensor in stage.inputs}, end - start)
             for tensor in stage.outputs:
-                outputs[tensor.name][start : start + count] = host[tensor.name][:count]
-        return outputs if total else {name: array[:0] for name, array in outputs.items()}
+                outputs[tensor.name][start:end] = results[tensor.name]
+        return outputs
 
+    captured(sizes[0])
     return run
+
+
+def _like(array: Any, stage: Stage, total: int) -> Arrays:
+    """New outputs of a stage, of the array's kind."""
+    if isinstance(array, np.ndarray):
+        return {tensor.name: np.empty((total, *tensor.shape), np.float32) for tensor in stage.outputs}
+    return {tensor.name: array.new_empty((total, *tensor.shape)) for tensor in stage.outputs}

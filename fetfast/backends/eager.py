@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,9 +69,12 @@ def _runner(module: torch.nn.Module, stage: Stage, place: torch.device) -> Runne
     import torch
 
     @torch.inference_mode()
-    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        tensors = {t.name: torch.from_numpy(np.ascontiguousarray(inputs[t.name])).to(place) for t in stage.inputs}
-        results = module(**tensors)
-        return {t.name: results[t.name].float().contiguous().cpu().numpy() for t in stage.outputs}
+    def run(inputs: dict[str, Any]) -> dict[str, Any]:
+        arrays = isinstance(inputs[stage.inputs[0].name], np.ndarray)
+        if arrays:
+            inputs = {t.name: torch.from_numpy(np.ascontiguousarray(inputs[t.name])).to(place) for t in stage.inputs}
+        results = module(**{t.name: inputs[t.name] for t in stage.inputs})
+        tensors = {t.name: results[t.name].float().contiguous() for t in stage.outputs}
+        return {name: x.cpu().numpy() for name, x in tensors.items()} if arrays else tensors
 
     return run

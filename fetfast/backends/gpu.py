@@ -72,10 +72,10 @@ def find(device: str | None) -> Gpu:
 
 
 class Memory(Protocol):
-    """Arrays and one stream of its own on a GPU; every copy and launch goes onto that stream."""
+    """Arrays and one stream of its own on a GPU. In `here`, every copy and launch goes onto that stream."""
 
     stream: int  # its handle, as CUDA knows it
-    here: Callable[[], Any]  # a context in which that GPU is the current one
+    here: Callable[[], Any]  # a context in which that GPU, and PyTorch's stream there, are the current ones
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         """f32 on the GPU."""
@@ -90,21 +90,22 @@ class Memory(Protocol):
     def copy_out(self, host: np.ndarray, array: Any) -> None: ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What `work` puts onto the stream, as one CUDA graph: the function returned launches it."""
+        """What `work` puts onto the stream, as one CUDA graph: the function returned launches it, PyTorch's graphs on
+        PyTorch's current stream."""
 
     def wait(self) -> None:
         """Until all that is on the stream is done."""
 
 
 def memory(gpu: Gpu) -> Memory:
-    """Memory on `gpu`: CuPy's where it is installed, else PyTorch's. Raises Unavailable."""
-    if find_spec("cupy"):
-        return CupyMemory(gpu.index)
+    """Memory on `gpu`: PyTorch's where it has CUDA, so that frames can stay there; else CuPy's. Raises Unavailable."""
     if find_spec("torch"):
         import torch
 
         if torch.cuda.is_available():
             return TorchMemory(gpu.index)
+    if find_spec("cupy"):
+        return CupyMemory(gpu.index)
     raise Unavailable("neither CuPy nor a PyTorch with CUDA is installed; pip install cupy-cuda13x")
 
 
@@ -120,7 +121,8 @@ class CupyMemory:
         self.stream = self.own.ptr
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
-        return self.cupy.zeros(shape, np.float32)
+        with self.own:
+            return self.cupy.zeros(shape, np.float32)
 
     def address(self, array: Any) -> int:
         return array.data.ptr
@@ -150,8 +152,8 @@ class TorchMemory:
         import torch
 
         self.torch, self.device = torch, torch.device("cuda", index)
-        self.here = lambda: torch.cuda.device(self.device)
         self.own = torch.cuda.Stream(self.device)
+        self.here = lambda: torch.cuda.stream(self.own)
         self.stream = self.own.cuda_stream
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
@@ -164,24 +166,17 @@ class TorchMemory:
         return self.torch.zeros(shape, pin_memory=True).numpy()
 
     def copy_in(self, array: Any, host: np.ndarray) -> None:
-        with self.torch.cuda.stream(self.own):
-            array.copy_(self.torch.from_numpy(host), non_blocking=True)
+        array.copy_(self.torch.from_numpy(host), non_blocking=True)
 
     def copy_out(self, host: np.ndarray, array: Any) -> None:
-        with self.torch.cuda.stream(self.own):
-            self.torch.from_numpy(host).copy_(array, non_blocking=True)
+        self.torch.from_numpy(host).copy_(array, non_blocking=True)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         graph = self.torch.cuda.CUDAGraph()
         # PyTorch waits for the whole device first, which must not be while another thread captures
         with CAPTURING, self.torch.cuda.graph(graph, stream=self.own, capture_error_mode="thread_local"):
             work()
-
-        def launch() -> None:
-            with self.torch.cuda.stream(self.own):
-                graph.replay()
-
-        return launch
+        return graph.replay
 
     def wait(self) -> None:
         self.own.synchronize()

@@ -1,7 +1,7 @@
 """NVIDIA TensorRT, or TensorRT for RTX, whichever is installed and fits the GPU. Needs no PyTorch where CuPy is.
 
 A stage is an engine, built on first use and kept in the cache. Tensors are bound by name. For each batch size of the
-profile a runner captures one CUDA graph: inputs up, the network, outputs down.
+profile a runner captures the network as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -95,7 +95,6 @@ def _compiling_contexts(trt: Any, engine: Any, about: cache.Key) -> Contexts:
 def _capture(contexts: Contexts, stage: Stage, space: Memory, batch: int) -> Captured:
     context, after_first_run = contexts()
     shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
-    host = {name: space.pinned(shape) for name, shape in shapes.items()}
     device = {name: space.zeros(shape) for name, shape in shapes.items()}
     for tensor in stage.inputs:
         context.set_input_shape(tensor.name, shapes[tensor.name])
@@ -103,14 +102,10 @@ def _capture(contexts: Contexts, stage: Stage, space: Memory, batch: int) -> Cap
         context.set_tensor_address(name, space.address(array))
 
     def work() -> None:
-        for tensor in stage.inputs:
-            space.copy_in(device[tensor.name], host[tensor.name])
         if not context.execute_async_v3(space.stream):
             raise Unavailable(f"TensorRT cannot run stage {stage.name} at batch {batch}; see what it printed above")
-        for tensor in stage.outputs:
-            space.copy_out(host[tensor.name], device[tensor.name])
 
     work()  # the first run allocates and compiles, which a capture forbids
     space.wait()
     after_first_run()
-    return Captured(host, space.capture(work), (context, device))
+    return Captured(device, space.capture(work), (context,))

@@ -1,9 +1,8 @@
 """Our fused kernels, in CUDA graphs: PyTorch and Triton on an NVIDIA GPU of compute capability 8.0 and up.
 
-A stage's plain module runs through `fuse.Network`. For each batch size of BATCHES the whole of it, the inputs' way up
-and the outputs' way down with it, is one CUDA graph on static buffers: at run time there is no allocation, no Python
-per layer, and one wait at the end. Each runner has a stream of its own and captures thread-locally, so that engines in
-several threads do not disturb one another.
+A stage's plain module runs through `fuse.Network`. For each batch size of BATCHES the whole of it is one CUDA graph on
+static buffers: at run time there is no allocation and no Python per layer. Each load has a stream of its own and
+captures thread-locally, so that engines in several threads do not disturb one another.
 """
 
 from __future__ import annotations
@@ -49,43 +48,37 @@ def why_not(plan: Plan, device: str | None) -> str | None:
 
 def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
     """Each stage, captured at batch 1; other batch sizes when they first come. Raises BadPlan, Unavailable."""
-    import torch
-
     from fetfast.backends.fuse import Network
     from fetfast.kernels.configs import choose
 
     gpu = find(device)
     table = tuned.read(gpu.name)
-    runners = {}
-    for stage in plan.spec.stages:
-        space = TorchMemory(gpu.index)
-        with space.here(), torch.cuda.stream(space.own):
-            module = modules(plan, space.device)[stage.name]
-            network = Network(module, stage, partial(choose, table=table))
-            space.wait()
-        runners[stage.name] = runner(partial(_capture, network, stage, space), stage, space, BATCHES)
-    return runners
+    space = TorchMemory(gpu.index)
+    with space.here():
+        built = modules(plan, space.device)
+        networks = [Network(built[stage.name], stage, partial(choose, table=table)) for stage in plan.spec.stages]
+        space.wait()
+    return {
+        stage.name: runner(partial(_capture, network, stage, space), stage, space, BATCHES)
+        for stage, network in zip(plan.spec.stages, networks, strict=True)
+    }
 
 
 def _capture(network: Any, stage: Stage, space: TorchMemory, batch: int) -> Captured:
     import torch
 
     try:
-        shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
-        host = {name: space.pinned(shape) for name, shape in shapes.items()}
-        given = {tensor.name: _image(shapes[tensor.name], space.device) for tensor in stage.inputs}
+        given = {tensor.name: _image((batch, *tensor.shape), space.device) for tensor in stage.inputs}
+        results = {tensor.name: space.zeros((batch, *tensor.shape)) for tensor in stage.outputs}
 
         def work() -> None:
-            for name, tensor in given.items():
-                space.copy_in(tensor, host[name])
-            results = network(**given)
-            for tensor in stage.outputs:
-                space.copy_out(host[tensor.name], results[tensor.name])
+            made = network(**given)
+            for name, tensor in results.items():
+                tensor.copy_(made[name])
 
-        with torch.cuda.stream(space.own):
-            work()  # compiles kernels and lays out weights, which a capture forbids
-            space.wait()
-        return Captured(host, space.capture(work), (network, given))
+        work()  # compiles kernels and lays out weights, which a capture forbids
+        space.wait()
+        return Captured(given | results, space.capture(work), (network,))
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
         raise Unavailable(
@@ -94,7 +87,7 @@ def _capture(network: Any, stage: Stage, space: TorchMemory, batch: int) -> Capt
 
 
 def _image(shape: tuple[int, ...], device: Any) -> Any:
-    """Zeros, channels-last if an image: a copy from the host then is the only change of layout."""
+    """Zeros, channels-last if an image: the copy into it then is the only change of layout."""
     import torch
 
     layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format

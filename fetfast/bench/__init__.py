@@ -17,9 +17,7 @@ from fetfast.bench.floor import Ceilings, Work
 from fetfast.engine import Engine
 from fetfast.face import Face
 from fetfast.image import Frame
-from fetfast.inputs import Scene
 from fetfast.machine import machine, threads
-from fetfast.ops.paste import paste
 from fetfast.plan import SHIPPED, Plan
 from fetfast.spec import REGIONS
 
@@ -92,34 +90,41 @@ class _Run:
         self.face: Face | None = None
         self.count = 0
         self.made: dict[str, set[str]] = {}  # stage -> the inputs that it had built in this step
-        self.inputs: dict[str, dict[str, np.ndarray]] = {}
-        self.outputs: dict[str, dict[str, np.ndarray]] = {}
-        self.parts: dict[str, np.ndarray] = {}
+        self.inputs: dict[str, dict[str, Any]] = {}
+        self.outputs: dict[str, dict[str, Any]] = {}
+        self.parts: dict[str, Any] = {}
 
     def step(self, times: Stages) -> Stages:
         engine, frame = self.engine, self.drivers[self.count % len(self.drivers)]
         self.count += 1
-        with _timed(times, STEP):
+        with _timed(times, STEP), engine.place.here():
             with _timed(times, TRACK):
                 self.face = engine.follow(frame, self.face)
             assert self.face is not None, "the astronaut's face was not found"
-            self.scene = scene = Scene(self.face, frame, self.target, **self.options)
+            self.scene = scene = engine.scene(self.face, self.target, frame, **self.options)
             for stage in engine.plan.spec.stages:
                 with self._building(times, stage.name):
                     self.inputs[stage.name] = {tensor.name: scene.need(tensor.name) for tensor in stage.inputs}
-                with _timed(times, f"network: {stage.name}"):
+                with self.timed(times, f"network: {stage.name}"):
                     self.outputs[stage.name] = engine.run_stage(stage.name, self.inputs[stage.name])
                 scene.tensors |= self.outputs[stage.name]
             with self._building(times, PASTE):
                 self.parts = {part: scene.need(name) for part, name in engine.plan.spec.paste.items()}
             with _timed(times, PASTE):
-                paste(self.target.frame, self.target.matrices[0], **{k: tensor[0] for k, tensor in self.parts.items()})
+                engine.compose(self.target, self.parts)()
         return times
+
+    @contextmanager
+    def timed(self, times: Stages, name: str) -> Iterator[None]:
+        """As `_timed`, until what was begun is done."""
+        with _timed(times, name):
+            yield
+            self.engine.place.wait()
 
     @contextmanager
     def _building(self, times: Stages, stage: str) -> Iterator[None]:
         before = set(self.scene.tensors)
-        with _timed(times, f"inputs: for {stage}"):
+        with self.timed(times, f"inputs: for {stage}"):
             yield
         self.made[stage] = set(self.scene.tensors) - before
 
@@ -148,15 +153,19 @@ class _Rivals:
     def step(self) -> Stages:
         times: Stages = {}
         for name, runner in self.runners.items():
-            with _timed(times, f"network: {name}"):
+            with self.run.engine.place.here(), self.run.timed(times, f"network: {name}"):
                 runner(self.run.inputs[name])
         return times
 
     def apart(self) -> str | None:
         """Why the two are not to be compared: outputs that differ by more than rounding."""
+        place = self.run.engine.place
         for name, runner in self.runners.items():
-            for tensor, wanted in runner(self.run.inputs[name]).items():
-                off = float(np.linalg.norm(self.run.outputs[name][tensor] - wanted) / (np.linalg.norm(wanted) + 1e-30))
+            with place.here():
+                results = runner(self.run.inputs[name])
+            for tensor, result in results.items():
+                got, wanted = (place.download(x)() for x in (self.run.outputs[name][tensor], result))
+                off = float(np.linalg.norm(got - wanted) / (np.linalg.norm(wanted) + 1e-30))
                 if not off <= ALIKE:
                     return f"its {tensor} differs by {off:.0%}"
         return None

@@ -82,8 +82,8 @@ def tracking() -> Work:
 
 
 def inputs(scene: Scene, made: set[str]) -> Work:
-    """The work of building the inputs `made`, which `scene.tensors` holds by now."""
-    moved = sum(scene.tensors[name].nbytes for name in made)
+    """The work of building the inputs `made`, which `scene.tensors` holds by now; frames are no input."""
+    moved = sum(scene.tensors[name].nbytes for name in made - {"source_frame"})
     crops = {"warped": list(scene.target.matrices), "source": [crop_matrix(face.landmarks) for face in scene.sources]}
     for name in made.intersection(crops):
         frame = scene.target.frame if name == "warped" else scene.source_frame

@@ -17,9 +17,8 @@ from fetfast.engine import Engine
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
-from fetfast.inputs import Scene, Target
+from fetfast.inputs import Target
 from fetfast.ops.crop import crop
-from fetfast.spec import REGIONS
 
 SIDE = 128
 
@@ -43,11 +42,9 @@ def reenact(engine: Engine, faces: list[tuple[Face, Frame]]) -> dict[str, float]
 
 def follow(engine: Engine, target: Target, face: Face, frame: Frame, points: NDArray[np.float32]) -> Frame:
     """The target, its landmarks moved to `points` f32 [478, 2], crop units, whatever its plan makes of the driver."""
-    scene = Scene(face, frame, target, 1.0, REGIONS)
-    scene.tensors["driven_points"] = points[None]
-    for stage in engine.plan.spec.stages:
-        scene.tensors |= engine.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
-    return engine.compose(target, {part: scene.need(name) for part, name in engine.plan.spec.paste.items()})
+    scene = engine.scene(face, target, frame)
+    scene.tensors |= engine.place.upload({"driven_points": points[None]})
+    return engine.compose(target, engine.run(scene))()
 
 
 def describe(figures: dict[str, float]) -> str:

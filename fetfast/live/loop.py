@@ -5,16 +5,19 @@
     target (picture or video) -----+---> recorder
 
 Between two threads stands a bounded channel. A live source loses its oldest frames where a thread is too slow; of a
-file none is lost.
+file none is lost. On a GPU render waits for nothing: whoever iterates waits for the frame to come down, while the next
+one is worked on.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -29,6 +32,7 @@ from fetfast.live.sources import Picture, Source, open_source
 from fetfast.live.stats import Stats
 from fetfast.live.targets import Moving, Still, View, open_target
 from fetfast.live.track import Tracker
+from fetfast.place import HOST
 
 WAITING = 2  # frames between two threads: a third one would only be older
 
@@ -42,7 +46,8 @@ class Moment:
     driver: Frame | None  # let go once its face is read, where nothing else needs it
     face: Face | None = None  # smoothed; the last one while there is none
     weight: float = 0.0  # how much of the driven face shows
-    frame: Frame | None = None  # the result
+    take: Callable[[], Frame] | None = None  # waits for the result
+    frame: Frame | None = None  # the result, for whoever iterates
 
 
 class Loop:
@@ -132,6 +137,9 @@ class Loop:
         """As iterating, with each frame's time."""
         for moment in self._channels[-1]:
             self.driver = moment.driver
+            assert moment.take is not None
+            with self.stats.timed("download") if self._engine.place is not HOST else nullcontext():
+                moment.frame = moment.take()
             yield moment
             self.stats.shown(moment.captured)
             self.stats.decoder = self.source.decoder
@@ -250,15 +258,17 @@ class Loop:
         for moment in moments:
             with self._lock, self.stats.timed("target"):
                 view = self._target.at(moment.time)
-            moment.frame = self._driven(view, moment)
+            moment.take = self._driven(view, moment)
             with self._lock:
                 if self._recorder is not None:
-                    self._recorder.put(moment.time, moment.frame)
+                    self._recorder.put(moment.time, moment.take())
             yield moment
 
-    def _driven(self, view: View, moment: Moment) -> Frame:
-        if view.target is None or moment.face is None or moment.weight == 0:
-            return view.frame.copy()
+    def _driven(self, view: View, moment: Moment) -> Callable[[], Frame]:
+        weight = moment.weight
+        if view.target is None or moment.face is None or weight == 0:
+            plain = view.frame.copy()
+            return lambda: plain
         with self.stats.timed("network"):
             parts = self._engine.infer(
                 self._sources(view, moment.face),
@@ -268,8 +278,8 @@ class Loop:
                 regions=self.regions,
             )
         with self.stats.timed("paste"):
-            frame = self._engine.compose(view.target, parts)
-            return frame if moment.weight == 1 else blend(view.frame, frame, moment.weight)
+            take = self._engine.compose(view.target, parts)
+        return take if weight == 1 else cache(lambda: blend(view.frame, take(), weight))
 
     def _sources(self, view: View, face: Face) -> Face | list[Face]:
         neutral = self._neutral.face

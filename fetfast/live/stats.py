@@ -11,7 +11,8 @@ import numpy as np
 
 KEPT = 4096  # the newest times of each stage; memory stays flat
 SHARES = (50, 95, 99)
-THREADS = (("capture",), ("face",), ("target",), ("network", "paste"), ("encode",), ("show",))  # stages that add up
+# Stages that add up
+THREADS = (("capture",), ("face",), ("target",), ("network", "paste"), ("download",), ("encode",), ("show",))
 
 
 class Stats:

@@ -11,6 +11,7 @@ parts (lids, brows, lips) move too little. `corrected` adds what is missing once
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,13 @@ COVER = 0.012  # crop sides over which a lid's edge covers
 
 EPSILON = 100.0  # of first_flow's denominator, 1 / square crop sides
 
-# Of the Gaussians of `first_flow`, crop sides. Each landmark's distance to its neighbours, but no less than a pixel of a
-# crop at 128, and as much between the lips; of that .65 within the face's oval, where neighbours move apart: on the oval
-# the flow shall fade, and between the lips stretch evenly.
+# Of the Gaussians of `first_flow`, crop sides. Each landmark's distance to its neighbours, but no less than a pixel of
+# a crop at 128, and as much between the lips; of that .65 within the face's oval, where neighbours move apart: on the
+# oval the flow shall fade, and between the lips stretch evenly.
 NEAREST = np.array([max(n, 8) for n in SPACING] + [8] * (len(BETWEEN) * len(LIP_PAIRS)), np.float32) / np.float32(1000)
 WITHIN = np.isin(np.arange(len(NEAREST)), OVAL, invert=True)
 WIDTHS = np.where(WITHIN & (np.arange(len(NEAREST)) < len(SPACING)), np.float32(0.65), np.float32(1)) * NEAREST
+MASS = (1 / WIDTHS**2)[:, None]
 
 
 def anchors(
@@ -54,8 +56,9 @@ def anchors(
         source.append((1 - cover) * source_points[:, iris] + cover * with_lid)
 
     driven = [driven_points]
-    upper, lower = driven_points[:, UPPER], driven_points[:, LOWER]
-    upper_shift, lower_shift = source_points[:, UPPER] - upper, source_points[:, LOWER] - lower
+    above, below, _, _ = _constants(driven_points)
+    upper, lower = driven_points[:, above], driven_points[:, below]
+    upper_shift, lower_shift = source_points[:, above] - upper, source_points[:, below] - lower
     gap = ((lower - upper) ** 2).sum(-1)[..., None] ** 0.5
     is_open = ((gap - SHUT) / (OPEN - SHUT)).clip(0, 1)
     for t in BETWEEN:
@@ -83,7 +86,7 @@ def corrected(
     known = ((abs(d) < FAR) & (abs(at) < FAR)).all(-1)[..., None]
     zero = xp.zeros_like(d)
     d, at = xp.where(known, d, zero), xp.where(known, at, zero)
-    mass, within = (_like(value[:, None], driven_points) for value in (1 / WIDTHS**2, WITHIN))
+    _, _, mass, within = _constants(driven_points)
     square, one = (at**2).sum(-1)[..., None], xp.ones_like(d[..., :1])
     # -|p - q|^2 / (2 s^2) as a product of matrices: faster than the differences of all to all
     rows = _concatenate([at, square, one], -1)
@@ -103,9 +106,21 @@ def _namespace(array: Any) -> Any:
     return torch
 
 
-def _like(value: np.ndarray, array: Any) -> Any:
-    """The constant as an array or tensor of that one's kind, dtype and device."""
-    return value.astype(array.dtype) if isinstance(array, np.ndarray) else _namespace(array).as_tensor(value).to(array)
+def _constants(array: Any) -> tuple[Any, Any, Any, Any]:
+    """`UPPER` and `LOWER`, the Gaussians' masses 1 / s^2 and `WITHIN` [A, 1], for an array or a tensor such as this."""
+    if isinstance(array, np.ndarray):
+        return UPPER, LOWER, MASS.astype(array.dtype), WITHIN[:, None].astype(array.dtype)
+    return _tensors(array.dtype, array.device)
+
+
+@cache
+def _tensors(dtype: Any, device: Any) -> tuple[Any, Any, Any, Any]:
+    """On a GPU copied there once: a list as an index would be copied up, and waited for, in each step."""
+    import torch
+
+    above, below = (torch.tensor(rows, device=device) for rows in (UPPER, LOWER))
+    mass, within = (torch.tensor(value, dtype=dtype, device=device) for value in (MASS, WITHIN[:, None]))
+    return above, below, mass, within
 
 
 def _concatenate(parts: list[Any], axis: int) -> Any:

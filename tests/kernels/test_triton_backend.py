@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from threading import Thread
 
 import numpy as np
 import pytest
 import torch
 from fetfast.kernels.configs import TABLE, Config
+from hostmemory import HostMemory
 from test_networks import SIDE, scrambled, short, shrunk
 
 from fetfast.backends import eager, triton, tuned
@@ -45,11 +46,14 @@ def random_inputs(stage, batch, seed=0):
     return {t.name: rng.random((batch, *t.shape), np.float32) for t in stage.inputs}
 
 
-def assert_like_eager(plan, runners, batch, device, seed=0):
+def assert_like_eager(plan, runners, batch, device, kind=np.asarray, seed=0):
+    """kind: what makes of an array what the runners are given, and give."""
     oracle = eager.load(plan, device)
     for stage in plan.spec.stages:
         inputs = random_inputs(stage, batch, seed)
-        got = {name: array.copy() for name, array in runners[stage.name](inputs).items()}
+        results = runners[stage.name]({name: kind(array) for name, array in inputs.items()})
+        assert {type(result) for result in results.values()} == {type(kind(np.zeros(1)))}
+        got = {name: torch.as_tensor(result).cpu().numpy().copy() for name, result in results.items()}
         wanted = oracle[stage.name](inputs)
         for tensor in stage.outputs:
             assert got[tensor.name].shape == (batch, *tensor.shape) and got[tensor.name].dtype == np.float32
@@ -81,31 +85,6 @@ def test_missing_libraries_are_named(plan, monkeypatch):
     assert triton.why_not(plan, None) == "torch and triton missing; pip install 'fetfast[cuda]'"
 
 
-class HostMemory:
-    """Stands in for a GPU's memory; a captured graph is the work itself."""
-
-    own = None
-    device = torch.device("cpu")
-
-    def __init__(self, index):
-        self.here = nullcontext
-
-    def pinned(self, shape):
-        return np.zeros(shape, np.float32)
-
-    def copy_in(self, array, host):
-        array.copy_(torch.from_numpy(host))
-
-    def copy_out(self, host, array):
-        torch.from_numpy(host).copy_(array)
-
-    def capture(self, work):
-        return work
-
-    def wait(self):
-        pass
-
-
 @pytest.fixture
 def host(monkeypatch, tmp_path):
     if torch.cuda.is_available():
@@ -119,7 +98,8 @@ def host(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("host")
 def test_runs_any_batch(plan):
     runners = triton.load(plan)
-    assert_like_eager(plan, runners, 3, "cpu")  # in two parts, of 2 and 1
+    for kind in (np.asarray, torch.from_numpy):
+        assert_like_eager(plan, runners, 3, "cpu", kind)  # in two parts, of 2 and 1
     empty = runners["unet"](random_inputs(plan.spec.stage("unet"), 0))
     assert all(array.shape[0] == 0 for array in empty.values())
 
@@ -127,14 +107,14 @@ def test_runs_any_batch(plan):
 @pytest.mark.usefixtures("host")
 def test_memory_that_runs_out_is_said_and_smaller_batches_go_on(plan, monkeypatch):
     runners = triton.load(plan)
-    pinned = HostMemory.pinned
+    zeros = HostMemory.zeros
 
     def too_much(self, shape):
         if shape[0] > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return pinned(self, shape)
+        return zeros(self, shape)
 
-    monkeypatch.setattr(HostMemory, "pinned", too_much)
+    monkeypatch.setattr(HostMemory, "zeros", too_much)
     stage = plan.spec.stage("fuse")
     with pytest.raises(Unavailable, match="no memory left on cpu for stage fuse at batch 2; run smaller batches"):
         runners["fuse"](random_inputs(stage, 2))
@@ -165,7 +145,8 @@ class TestOnGpu:
         assert triton.why_not(plan, "cuda") is None
         runners = triton.load(plan, "cuda")
         for batch in (1, 3, 40, 1):
-            assert_like_eager(plan, runners, batch, "cuda", seed=batch)
+            for kind in (np.asarray, partial(torch.tensor, device="cuda")):
+                assert_like_eager(plan, runners, batch, "cuda", kind, seed=batch)
 
     def test_the_same_bits_every_time(self, plan):
         runners, stage = triton.load(plan, "cuda"), plan.spec.stage("unet")

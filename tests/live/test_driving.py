@@ -18,6 +18,7 @@ from fetfast.image import load
 from fetfast.live import transfer
 from fetfast.live.motion import FADE, HOLD
 from fetfast.live.sources import Camera, Clip, open_source
+from fetfast.place import Host
 from fetfast.spec import BLENDSHAPES
 from fetfast.video import Reader
 
@@ -87,6 +88,28 @@ def test_a_lost_face_is_held_then_the_portrait_fades_in(engine, driver, portrait
     assert 0 < changes[5 + held + fading // 2] < changes[4]
     assert changes[5 + held + fading + 2] == 0
     assert changes[-3] > 0.8 * changes[4], "found again within 3 frames"
+
+
+def test_whoever_iterates_waits_for_the_frame(engine, driver, portrait_file, monkeypatch):
+    """Where results come down from a GPU, whether driven or faded: the frames are the same."""
+
+    takers = []
+
+    class Later(Host):
+        def download(self, array):
+            def take():
+                takers.append(threading.current_thread())
+                return array.copy()
+
+            return take
+
+    frames = driver[60:63] + [blank(driver[0])] * (int(HOLD * 25) + 3)
+    wanted, _ = shown(engine, Frames(frames), portrait_file)
+    monkeypatch.setattr(engine, "place", Later())
+    made, loop = shown(engine, Frames(frames), portrait_file)
+    assert all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True))
+    assert takers == [threading.main_thread()] * len(frames)
+    assert "download" in loop.stats.summary()["stages_ms"]
 
 
 def test_relative_mode_at_rest_leaves_the_target_alone(engine, driver, portrait_file):
