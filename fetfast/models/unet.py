@@ -30,7 +30,7 @@ from fetfast.models import flow
 from fetfast.models.layers import HeadF32, InstanceNorm, upsample
 from fetfast.spec import LANDMARKS, Spec, Stage, TensorSpec
 
-FLOW_SCALE = 16.0  # a crop side is a large unit: inside the U-Net, flow is in sixteenths of it
+STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no less than this is one
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
 LIGHT = 0.5  # the most that skin is lit or dimmed
@@ -177,7 +177,10 @@ class WarpUNet(nn.Module):
         driven_map: Tensor,  # f32 [B, 1, S, S]
         first_flow: Tensor,  # f32 [B, 2, S, S]
     ) -> dict[str, Tensor]:
-        x = torch.cat((target, warped, target_map, driven_map, FLOW_SCALE * first_flow), 1)
+        # What landmarks leave to correct grows with how far they go: inside, flow is in units of the farthest.
+        farthest = first_flow.abs().amax((1, 2, 3), keepdim=True)
+        unit = farthest + STILL
+        x = torch.cat((target, warped, target_map, driven_map, first_flow / unit), 1)
         skips = [x.to(self.last.weight.dtype)]
         for block in self.down:
             skips.append(block(skips[-1]))
@@ -188,8 +191,8 @@ class WarpUNet(nn.Module):
         x = F.leaky_relu(self.tone(x, target), 0.2)
         offset, light, mask, color = self.head(x).split((2, 1, 1, 3), 1)
         # A face that no landmark moves stays as it is; from one pixel on the network has its way.
-        moved = (first_flow.shape[-1] * first_flow.abs().amax((1, 2, 3), keepdim=True)).clamp(max=1)
-        flow = first_flow + moved * offset / FLOW_SCALE
+        moved = (first_flow.shape[-1] * farthest).clamp(max=1)
+        flow = first_flow + moved * unit * offset
         light = LIGHT * moved * light.tanh()
         return {"flow": flow, "light": light, "mask": moved * mask.sigmoid(), "color": color.tanh()}
 

@@ -106,7 +106,7 @@ def picture_loss(
         + 6 * losses.gradients(fake, real, one),  # as sharp as the frame's own
         "beneath": 3 * losses.l1(moved, truth, weight),  # flow and light learn where the mask hides them too
         "above": 2 * losses.l1(out["color"], truth, parts),  # and the colour where something may have to be painted
-        "closed": 0.5 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
+        "closed": 2 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if "flow" in batch:
