@@ -84,7 +84,7 @@ def linear_start(module: nn.Module) -> None:
 # The U-Net: the picture.
 
 
-MOST_MOVED = 4.0  # how much more than skin a pixel's motion counts at most
+MOST_MOVED = 3.0  # how much more than others a pixel's motion counts at most
 
 
 def picture_loss(
@@ -110,7 +110,8 @@ def picture_loss(
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if "flow" in batch:
-        terms["motion"] = 200 * losses.motion(out["flow"], batch["flow"], weight.clamp(max=MOST_MOVED)).mean()
+        even = 1 + parts.clamp(max=MOST_MOVED)  # what surrounds a face goes with it
+        terms["motion"] = 400 * losses.motion(out["flow"], batch["flow"], even).mean()
     if critic is None:
         return terms, None
     terms["critic"] = -0.05 * critic(fake).mean()
