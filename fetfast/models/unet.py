@@ -33,6 +33,7 @@ from fetfast.spec import LANDMARKS, Spec, Stage, TensorSpec
 STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no less than this is one
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
+WIDER = (4, 16)  # pixels over which motion is averaged too: how far it reaches beyond the face is a matter of scale
 LIGHT = 0.5  # the most that skin is lit or dimmed
 
 
@@ -125,6 +126,11 @@ class Block(nn.Module):
         return F.leaky_relu(self.norm(self.conv(x)), 0.2)
 
 
+def _blurred(x: Tensor, n: int) -> Tensor:
+    """Averaged over n x n pixels, and linear between."""
+    return F.interpolate(F.avg_pool2d(x, n), scale_factor=float(n), mode="bilinear", align_corners=False)
+
+
 def _encoder(channels: int, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*(Block(a, b, 4, 2) for a, b in zip([channels, *widths], widths, strict=False)))
 
@@ -162,7 +168,7 @@ class WarpUNet(nn.Module):
         self.down = _encoder(10, down)
         below = zip([down[-1], *up], down[-2::-1], up[:-1], strict=False)
         self.up = nn.ModuleList(Block(a + skip, b) for a, skip, b in below)
-        self.last = nn.Conv2d(up[-2] + 10, up[-1], 3, 1, 1)
+        self.last = nn.Conv2d(up[-2] + 7 + 2 * len(WIDER), up[-1], 3, 1, 1)
         self.tone = Tone(up[-1])
         self.head = HeadF32(up[-1], 7, 3, 1, 1)
         with torch.no_grad():
@@ -180,14 +186,17 @@ class WarpUNet(nn.Module):
         # What landmarks leave to correct grows with how far they go: inside, flow is in units of the farthest.
         farthest = first_flow.abs().amax((1, 2, 3), keepdim=True)
         unit = farthest + STILL
-        x = torch.cat((target, warped, target_map, driven_map, first_flow / unit), 1)
-        skips = [x.to(self.last.weight.dtype)]
+        motion = first_flow / unit
+        x = torch.cat((target, warped, target_map, driven_map, motion), 1)
+        dtype = self.last.weight.dtype
+        skips = [x.to(dtype)]
         for block in self.down:
             skips.append(block(skips[-1]))
         x = skips.pop()
         for block in self.up:
             x = block(torch.cat((upsample(x), skips.pop()), 1))
-        x = self.last(torch.cat((upsample(x), skips.pop()), 1))
+        near = torch.cat((warped, target_map, driven_map, motion, *(_blurred(motion, n) for n in WIDER)), 1)
+        x = self.last(torch.cat((upsample(x), near.to(dtype)), 1))
         x = F.leaky_relu(self.tone(x, target), 0.2)
         offset, light, mask, color = self.head(x).split((2, 1, 1, 3), 1)
         # A face that no landmark moves stays as it is; from one pixel on the network has its way.

@@ -111,7 +111,7 @@ def picture_loss(
     }
     if "flow" in batch:
         even = 1 + parts.clamp(max=MOST_MOVED)  # what surrounds a face goes with it
-        terms["motion"] = 400 * losses.motion(out["flow"], batch["flow"], even).mean()
+        terms["motion"] = 10 * losses.motion(out["flow"], batch["flow"], even).mean()
     if critic is None:
         return terms, None
     terms["critic"] = -0.05 * critic(fake).mean()
@@ -121,7 +121,7 @@ def picture_loss(
 def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
     """PSNR in dB and SSIM within the face's box: of the target as it is, of the landmarks' warp, of the network's
     flow and light alone and of its result; PSNR within the mouth's box; and, where the true flow is known, by how many
-    thousandths of the crop's side the landmarks' and the network's miss it on the face."""
+    pixels of a crop at 128 the landmarks' and the network's miss it on the face (root mean square)."""
     out, truth = run(module, stage, batch), batch["truth"]
     lit, result = (losses.coarse(picture, truth.shape[-1]) for picture in losses.compose(batch["picture"], out))
     shown = {"copy": batch["target"], "warp": batch["warped"], "lit": lit, "net": result}
@@ -133,7 +133,7 @@ def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, 
     if "flow" in batch:
         face = losses.ellipse(batch["driven_points"], truth.shape[-1])
         for name, flow in (("warp", batch["first_flow"]), ("net", out["flow"])):
-            figures[f"{name}_motion"] = 1000 * losses.motion(flow, batch["flow"], face)
+            figures[f"{name}_motion"] = losses.motion(flow, batch["flow"], face).sqrt()
     return figures
 
 

@@ -164,7 +164,7 @@ def test_the_true_flow_is_seen_from_any_crop():
     guess = torch.zeros(1, 2, 1, 2, requires_grad=True)
     missed = losses.motion(guess, truth, 8 * torch.ones(1, 1, 1, 2))
     missed.sum().backward()
-    assert missed.item() == pytest.approx(0.1 * 2**0.5, abs=1e-4)
+    assert missed.item() == pytest.approx(2 * 12.8**2, rel=1e-4)
     assert guess.grad is not None and guess.grad[..., 0].abs().min() > 0 and not guess.grad[..., 1].any()
 
 
