@@ -251,6 +251,28 @@ def test_runner_gives_what_eager_gives(library: str, card: gpu.Gpu, batch: int, 
             np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("batch", [1, 3, 21])
+def test_tensors_stay_where_they_are(batch: int, machine: Any, make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given PyTorch's tensors the runner gives such, and its pinned memory is not touched."""
+    torch = pytest.importorskip("torch")
+    from hostmemory import HostMemory
+
+    class OnStream(HostMemory):
+        stream = standins.Stream(non_blocking=True).ptr
+
+        def pinned(self, shape: tuple[int, ...]) -> Any:
+            raise AssertionError("went by the host")
+
+    machine()
+    monkeypatch.setattr(tensorrt, "memory", lambda card: OnStream())
+    plan = make_plan("unet", "small", "fp32")
+    inputs = {t.name: torch.rand(batch, *t.shape) for t in plan.spec.stage("fuse").inputs}
+    got = tensorrt.load(plan)["fuse"](inputs)["fused_points"]
+    wanted = eager.load(plan, "cpu")["fuse"](inputs)["fused_points"]
+    assert isinstance(got, torch.Tensor) and got.shape == wanted.shape
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_inputs_and_outputs_are_bound_by_name(machine: Any, make_plan: Any) -> None:
     """Two inputs of one shape, and outputs that differ only in name, given in any order."""
     machine()

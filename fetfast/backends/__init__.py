@@ -19,8 +19,8 @@ from fetfast.errors import BadInput, Unavailable
 from fetfast.plan import Plan
 
 # Takes a stage's inputs by name, f32 [B, ...], B >= 0; gives its outputs alike, which the next call overwrites.
-# NumPy arrays; or, where `gpu_of` names a GPU, all of them PyTorch's tensors on it: then on PyTorch's current stream, and
-# nothing is waited for.
+# NumPy arrays; or, where `gpu_of` names a GPU, all of them PyTorch's tensors on it: then on PyTorch's current stream,
+# and nothing is waited for.
 Runner = Callable[[dict[str, Any]], dict[str, Any]]
 
 BACKENDS = {

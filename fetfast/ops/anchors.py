@@ -87,15 +87,24 @@ def corrected(
     zero = xp.zeros_like(d)
     d, at = xp.where(known, d, zero), xp.where(known, at, zero)
     _, _, mass, within = _constants(driven_points)
-    square, one = (at**2).sum(-1)[..., None], xp.ones_like(d[..., :1])
-    # -|p - q|^2 / (2 s^2) as a product of matrices: faster than the differences of all to all
-    rows = _concatenate([at, square, one], -1)
-    columns = _concatenate([mass * at, -mass / 2 * one, -mass / 2 * square], -1)
-    weight = rows @ columns.swapaxes(1, 2)
-    xp.exp(weight, out=weight)
-    sums = weight @ (mass * known * _concatenate([d, one], -1))
+    sums = _spread(at, mass, mass * known * _concatenate([d, xp.ones_like(d[..., :1])], -1))
     shown = sums[..., :2] / (sums[..., 2:] + EPSILON)
     return source_points + within * known * (d - shown), driven_points
+
+
+def _spread(at: Any, mass: Any, values: Any) -> Any:
+    """sum_k exp(-mass_k |at_j - at_k|^2 / 2) values_k, for `at` [B, A, 2], `mass` [A, 1] and `values` [B, A, 3]."""
+    if isinstance(at, np.ndarray):  # the exponents by a product of matrices: faster than the differences of all to all
+        square, one = (at**2).sum(-1)[..., None], np.ones_like(at[..., :1])
+        rows = np.concatenate([at, square, one], -1)
+        columns = np.concatenate([mass * at, -mass / 2 * one, -mass / 2 * square], -1)
+        weight = rows @ columns.swapaxes(1, 2)
+        return np.exp(weight, out=weight) @ values
+    # Tensors by no such product: with TF32, which a user or NVIDIA's containers may have switched on, exponents do not
+    # cancel; and a CUDA graph would hold on to a workspace of cuBLAS that is not its own (pytorch/pytorch#193402).
+    square = (at[:, :, None] - at[:, None]).square().sum(-1)
+    weight = (square * (-mass[:, 0] / 2)).exp()
+    return _namespace(at).stack([(weight * value[:, None]).sum(-1) for value in values.unbind(-1)], -1)
 
 
 def _namespace(array: Any) -> Any:
