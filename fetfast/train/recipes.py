@@ -96,16 +96,17 @@ def picture_loss(
     lit, fine = losses.compose(batch["picture"], out)
     moved, result = losses.coarse(lit, size), losses.coarse(fine, size)
     weight, parts = losses.importance(points, size), losses.parts(points, size)
+    teeth = losses.TEETH * losses.between_lips(points, size)
     real, fake = losses.patches(batch["truth_fine"], points), losses.patches(fine, points)
     one = torch.ones_like(fake[:, :1])
     terms = {
-        "l1": 10 * losses.l1(result, truth, weight),
+        "l1": 10 * losses.l1(result, truth, weight, teeth),
         "ssim": 4 * losses.ssim(result, truth, weight),
         "gradients": 10 * losses.gradients(result, truth, weight),
         "details": 3 * losses.l1(fake, real, one)
         + 6 * losses.gradients(fake, real, one),  # as sharp as the frame's own
         "beneath": 3 * losses.l1(moved, truth, weight),  # flow and light learn where the mask hides them too
-        "above": 2 * losses.l1(out["color"], truth, parts),  # and the colour where something may have to be painted
+        "above": 2 * losses.l1(out["color"], truth, parts, teeth),  # and the colour where it may have to be seen
         "closed": 2 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }

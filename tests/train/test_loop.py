@@ -132,6 +132,12 @@ def test_no_loss_where_nothing_is_wrong():
         assert loss(picture, picture.flip(-1), weight).item() > 0.01
 
 
+def test_what_is_too_dark_counts_more_where_it_shall():
+    dark, light, even = torch.full((1, 3, 4, 4), -0.5), torch.full((1, 3, 4, 4), 0.5), torch.ones(1, 1, 4, 4)
+    assert losses.l1(dark, light, even, 2.0).item() == pytest.approx(3)
+    assert losses.l1(light, dark, even, 2.0).item() == losses.l1(dark, light, even).item() == pytest.approx(1)
+
+
 def test_networks_are_fed_in_training_what_they_are_fed_in_use(folder):
     pairs = data.Pairs.open(folder)
     batch = data.pictures(pairs, np.array([1]), S, None)
