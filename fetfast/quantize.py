@@ -28,7 +28,7 @@ Samples = Iterable[Mapping[str, np.ndarray]]  # a stage's inputs by name, f32 [1
 
 SCALE = "_scale"  # after a weight's name: f32 [output channels], what one step of its integers is worth
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-MOVES = ("Resize", "Concat")  # values as they are: a Resize here is `layers.upsample`, which repeats them
+MOVES = ("Resize", "Concat")  # values as they are: a Resize before a convolution is `layers.upsample`, a repetition
 PASSED = ("Concat", "InstanceNormalization", "LeakyRelu", "Relu")  # between convolutions; NNCF rounds where it is best
 
 
@@ -166,8 +166,9 @@ def _moved_as_integers(graph: Any, found: Mapping[str, np.ndarray]) -> None:
         if [other.op_type for other in after] == ["QuantizeLinear"]:
             for i in data:
                 source = node.input[i]
-                nodes.insert(-1, _copy(after[0], f"{source}.rounding", source, f"{source}.rounded"))
-                node.input[i] = f"{source}.rounded"
+                rounded = f"{source}.rounded.{node.name}"  # others may round it too, with a scale of their own
+                nodes.insert(-1, _copy(after[0], f"{rounded}.rounding", source, rounded))
+                node.input[i] = rounded
             node.output[0] = after[0].output[0]
             done.add(after[0].name)
         elif all(before) and len({tuple(found[name].item() for name in dq.input[1:]) for dq in before if dq}) == 1:

@@ -92,8 +92,8 @@ def test_openvino_equals_eager_in_f32(make_plan, name: str, size: str) -> None:
             got = fast[tensor.name]
             assert got.dtype == np.float32 and got.shape == (2, *tensor.shape) and got.flags.c_contiguous
             error, allowed = (rms(a[tensor.name], truth[tensor.name]) for a in (fast, slow))
-            rounding = np.finfo(np.float32).eps * max(1, rms(truth[tensor.name], 0))
-            assert error <= 2 * allowed + rounding, tensor.name
+            rounding = np.finfo(np.float32).eps * np.abs(truth[tensor.name]).max()
+            assert error <= 2 * allowed + 2 * rounding, tensor.name
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -114,7 +114,7 @@ def test_openvino_in_bf16_is_no_worse_than_eager_in_bf16(make_plan, name: str, s
             if key == "flow":
                 moved = np.abs(value - inputs["first_flow"]).max()
                 assert moved > 4 / 256, "a correction of some pixels"
-                assert np.abs(fast[key] - value).max() * 256 < 0.1, "pixels at 256"
+                assert np.abs(fast[key] - value).max() < moved / 64, "of the correction: a few roundings of 2^-8"
 
 
 @pytest.mark.parametrize("backend", CPU)

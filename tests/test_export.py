@@ -64,7 +64,8 @@ def test_onnxruntime_equals_eager(make_plan, name: str, size: str, precision: st
         truth = in_f64(plan, stage, inputs)
         for key, value in truth.items():
             assert ours[key].dtype == np.float32 and ours[key].shape == value.shape
-            assert rms(ours[key], value) <= 2 * rms(plain[key], value) + np.finfo(np.float32).eps, key
+            rounding = np.finfo(np.float32).eps * np.abs(value).max()
+            assert rms(ours[key], value) <= 2 * rms(plain[key], value) + 2 * rounding, key
 
 
 def test_equal_weights_keep_their_names() -> None:

@@ -33,7 +33,7 @@ from fetfast.spec import LANDMARKS, Spec, Stage, TensorSpec
 STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no less than this is one
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
-WIDER = (4, 16)  # pixels over which motion is averaged too: how far it reaches beyond the face is a matter of scale
+WIDER = (32, 8)  # parts of the side over which motion is averaged too: it reaches farther than a face's edge
 LIGHT = 0.5  # the most that skin is lit or dimmed
 
 
@@ -126,8 +126,9 @@ class Block(nn.Module):
         return F.leaky_relu(self.norm(self.conv(x)), 0.2)
 
 
-def _blurred(x: Tensor, n: int) -> Tensor:
-    """Averaged over n x n pixels, and linear between."""
+def _blurred(x: Tensor, parts: int) -> Tensor:
+    """Averaged over squares, so many of which make a side, and linear between."""
+    n = max(1, x.shape[-1] // parts)
     return F.interpolate(F.avg_pool2d(x, n), scale_factor=float(n), mode="bilinear", align_corners=False)
 
 
