@@ -5,8 +5,8 @@
     target (picture or video) -----+---> recorder
 
 Between two threads stands a bounded channel. A live source loses its oldest frames where a thread is too slow; of a
-file none is lost. On a GPU render waits for nothing: whoever iterates waits for the frame to come down, while the next
-one is worked on.
+file none is lost. On a GPU render keeps two frames under way: whoever iterates waits for one to come down, while the
+next one is worked on.
 """
 
 from __future__ import annotations
