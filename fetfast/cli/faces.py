@@ -92,7 +92,11 @@ def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: st
 
 
 @click.command()
-@click.option("--source", default="0", help="Who drives: a camera's index or path, a video, an rtsp or http address.")
+@click.option(
+    "--source",
+    default="0",
+    help="Who drives: a camera's index or path, a video, an rtsp or http address; or a picture, of a video target.",
+)
 @click.option("--target", required=True, help="Who is driven: a picture or a video.")
 @shared
 @click.option("--preview/--no-preview", default=True, help="A window; press h in it for its keys. Or a status line.")

@@ -49,6 +49,9 @@ def test_a_picture_may_drive_a_video(face, portrait_file, make_clip, tmp_path):
     out = tmp_path / "out.mp4"
     done = run("transfer", portrait_file, make_clip([face] * 3), "-o", out, "--hwaccel", "off")
     assert done.exit_code == 0 and "3 frames" in done.output and length(out) == 3, done.output
+    live = tmp_path / "live.mp4"
+    done = run("live", "--source", portrait_file, "--target", tmp_path / "clip.mp4", "--no-preview", "--record", live)
+    assert done.exit_code == 0 and "3 frames" in done.output and length(live) == 3, done.output
 
 
 def test_live_reports_and_records(clip, portrait_file, tmp_path):
