@@ -36,13 +36,13 @@ def run(
     """
     with ExitStack() as stack:
         loop = stack.enter_context(Loop(engine, source, target, paced=True, side_by_side=preview, **options))
-        if record:
-            loop.record(str(record))
-        stack.callback(_report, loop, stats, stats_json)
         controls = Controls(loop, str(record or UNNAMED))
         window = Window(controls) if preview else None
         if window:
             stack.callback(window.close)
+        if record:
+            loop.record(str(record))
+        stack.callback(_report, loop, stats, stats_json)
         try:
             _show(loop, controls, window, virtual_camera, stack)
         except KeyboardInterrupt:

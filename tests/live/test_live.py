@@ -100,6 +100,16 @@ def test_a_loop_that_never_began_reports_nothing(clip, portrait_file):
     assert done.exit_code == 2 and done.output.count("\n") == 1 and "create it first" in done.output
 
 
+def test_a_preview_that_nobody_would_see(clip, portrait_file, monkeypatch):
+    """SDL falls back to it where there is no screen."""
+    pygame = pytest.importorskip("pygame")
+    pygame.display.quit()
+    monkeypatch.setenv("SDL_VIDEODRIVER", "offscreen")
+    done = run("live", "--source", clip, "--target", portrait_file, "--stats")
+    pygame.display.quit()
+    assert done.exit_code == 2 and done.output.count("\n") == 1 and "give --no-preview" in done.output
+
+
 def test_the_status_line_ends_before_what_follows(engine, face, make_clip, tmp_path, capfd):
     console.run(engine, make_clip([face] * 35), face, preview=False, record=tmp_path / "out.mp4")
     said = capfd.readouterr()
