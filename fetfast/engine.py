@@ -194,7 +194,7 @@ class Engine:
     def compose(self, target: Target, parts: dict[str, Any]) -> Callable[[], Frame]:
         """The second half of `render`: the parts, as `infer` has just given them for this target, pasted into a copy
         of the target's frame. Returns a function that waits for it and gives it, in any thread, so that the next step
-        may begin before."""
+        may begin before; on a GPU two steps are under way at most."""
         with self.place.here():
             out = target.tensors["target_frame"]
             for i, M in enumerate(target.matrices):

@@ -17,8 +17,9 @@ Who holds what, on a GPU
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 ALIGNED = 256  # bytes: where each array of a block begins
 BATCHES = (1, 2, 4, 8, 16, 32)  # faces
+UNDER_WAY = 2  # results: enough for the GPU never to wait, and a live source's frames are dropped before the work
 
 
 class Host:
@@ -73,17 +75,21 @@ class Device:
 
         self.torch, self.device = torch, torch.device(device)
         self.flows: dict[int, Runner] = {}
+        self.begun: deque[Any] = deque()  # events: the results under way
         # PyTorch hands out 32 streams of each priority again and again: none of these is one that somebody captures
         self.up, self.work, self.down = (torch.cuda.Stream(self.device, priority=-1) for _ in range(3))
 
-    def here(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def here(self) -> Iterator[None]:
         """A context for the work of a step, all of it: PyTorch's current stream is that of the work."""
-        return self.torch.cuda.stream(self.work)
+        # what is made here is written to again later: a caller's inference mode would forbid that outside of it
+        with self.torch.inference_mode(False), self.torch.cuda.stream(self.work):
+            yield
 
     def upload(self, arrays: Arrays) -> dict[str, Tensor]:
         """The arrays, u8 or f32 of any strides, in one copy. The work that follows waits for it, the caller not."""
         size = sum(map(_room, arrays.values()))
-        block = self.torch.empty(size, dtype=self.torch.uint8, pin_memory=True)
+        block = self.torch.empty(size, dtype=self.torch.uint8, device="cpu", pin_memory=True)
         for array, to in zip(arrays.values(), _views(block, arrays), strict=True):
             np.copyto(to.numpy(), array)
         with self.torch.cuda.stream(self.up):  # which allocates too: what the work has freed, the work may yet read
@@ -104,13 +110,17 @@ class Device:
         return out.copy_(made["flow"])
 
     def download(self, array: Tensor) -> Callable[[], np.ndarray]:
-        """A function that waits for the array and gives a copy of its own. Any thread may call it, and again."""
-        block = self.torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
+        """A function that waits for the array and gives a copy of its own. Any thread may call it, and again.
+        Waits for older results where UNDER_WAY are not done yet."""
+        while len(self.begun) >= UNDER_WAY:
+            self.begun.popleft().synchronize()
+        block = self.torch.empty(array.shape, dtype=array.dtype, device="cpu", pin_memory=True)
         self.down.wait_stream(self.work)
         with self.torch.cuda.stream(self.down):
             block.copy_(array, non_blocking=True)
             done = self.down.record_event(self.torch.cuda.Event(blocking=True))
         array.record_stream(self.down)
+        self.begun.append(done)
 
         def take() -> np.ndarray:
             done.synchronize()

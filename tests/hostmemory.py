@@ -16,7 +16,7 @@ class HostMemory:
         self.here = nullcontext
 
     def zeros(self, shape):
-        return torch.zeros(shape)
+        return torch.zeros(shape, device=self.device)
 
     def address(self, array):
         return array.data_ptr()

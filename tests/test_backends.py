@@ -72,6 +72,40 @@ def test_by_name_never_falls_back(plan: Plan, monkeypatch) -> None:
         backends.choose(plan, "magic")
 
 
+@pytest.mark.parametrize(("device", "where"), [(None, "cuda:0"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")])
+def test_eager_is_where_frames_are(plan: Plan, monkeypatch, device: str | None, where: str) -> None:
+    """Whatever GPU is PyTorch's current one."""
+    torch = pytest.importorskip("torch")
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(backends, "find_spec", lambda name: True)
+    monkeypatch.setattr(eager, "modules", lambda plan, place: asked.append(place) or {})
+    eager.load(plan, device)
+    assert asked == [torch.device(where)] and backends.gpu_of("eager", device) == where
+
+
+def test_weights_reach_the_gpu_in_one_copy(make_plan) -> None:
+    """A change of layout there would be a kernel on this thread's stream; runners are called on others."""
+    torch = pytest.importorskip("torch")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            to = (kwargs or {}).get("device")
+            if function is torch.ops.aten._to_copy.default and (args[0].device.type, to.type) == ("cpu", "meta"):
+                moved.append(args[0])
+                assert kwargs.get("memory_format") in (None, torch.preserve_format)
+            return function(*args, **(kwargs or {}))
+
+    moved: list = []
+    plan = make_plan("unet", "small", "fp16")
+    with Seen():
+        placed = eager.modules(plan, torch.device("meta"))
+    assert len(moved) == len(plan.weights)
+    images = [x for module in placed.values() for x in module.state_dict().values() if x.ndim == 4]
+    assert images and all(x.is_contiguous(memory_format=torch.channels_last) for x in images)
+
+
 def test_no_torch_and_no_cuda(plan: Plan, monkeypatch) -> None:
     assert "CPU" in openvino.why_not(plan, "cuda")
     if not pytest.importorskip("torch").cuda.is_available():

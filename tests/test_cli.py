@@ -72,6 +72,7 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["transfer", SMILE, SMILE, "-o", "o.mp4", "--hwaccel", "fast"], "'fast' is not one of"),
         (["live", "--target", SMILE, "--hwaccel"], "requires an argument"),
         (["live", "--target", SMILE, "--stats-json", "no/such.json"], "does not exist"),
+        (["live", "--target", SMILE, "--stats-json", "."], "is a folder"),
         (["bench", "--plot", "x.txt"], ".svg or .png"),
         (["bench", "loop", "--steps", "1"], "No such option"),
         (["dance"], "No such command"),

@@ -35,6 +35,8 @@ def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
     import torch
 
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda":
+        place = torch.device("cuda", place.index or 0)  # whichever is current: where the other backends are, and frames
     return {name: _runner(module, plan.spec.stage(name), place) for name, module in modules(plan, place).items()}
 
 
@@ -62,7 +64,8 @@ def _tensor(weight: np.ndarray, place: torch.device) -> torch.Tensor:
     else:
         tensor = torch.from_numpy(weight.copy())
     layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-    return tensor.to(place, memory_format=layout)
+    # Laid out here: over there it would be a kernel, for which runners on other streams do not wait.
+    return tensor.to(memory_format=layout).to(place)
 
 
 def _runner(module: torch.nn.Module, stage: Stage, place: torch.device) -> Runner:

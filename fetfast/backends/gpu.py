@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -75,7 +76,9 @@ class Memory(Protocol):
     """Arrays and one stream of its own on a GPU. In `here`, every copy and launch goes onto that stream."""
 
     stream: int  # its handle, as CUDA knows it
-    here: Callable[[], Any]  # a context in which that GPU, and PyTorch's stream there, are the current ones
+
+    def here(self) -> AbstractContextManager[Any]:
+        """A context in which that GPU, and PyTorch's stream there, are the current ones."""
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         """f32 on the GPU."""
@@ -153,8 +156,15 @@ class TorchMemory:
 
         self.torch, self.device = torch, torch.device("cuda", index)
         self.own = torch.cuda.Stream(self.device)
-        self.here = lambda: torch.cuda.stream(self.own)
         self.stream = self.own.cuda_stream
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        # A first run must not overtake graphs under way on the caller's stream: cuBLAS's workspace there is the same.
+        self.own.wait_stream(self.torch.cuda.current_stream(self.device))
+        # What is made here is written to again later: a caller's inference mode would forbid that outside of it.
+        with self.torch.inference_mode(False), self.torch.cuda.stream(self.own):
+            yield
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         return self.torch.zeros(shape, device=self.device)
@@ -163,7 +173,7 @@ class TorchMemory:
         return array.data_ptr()
 
     def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
-        return self.torch.zeros(shape, pin_memory=True).numpy()
+        return self.torch.zeros(shape, device="cpu", pin_memory=True).numpy()
 
     def copy_in(self, array: Any, host: np.ndarray) -> None:
         array.copy_(self.torch.from_numpy(host), non_blocking=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fetfast.backends import tuned
 from fetfast.backends.batches import Captured, runner
 from fetfast.backends.eager import modules
-from fetfast.backends.gpu import TorchMemory, find
+from fetfast.backends.gpu import CAPTURING, TorchMemory, find
 from fetfast.errors import FetfastError, Unavailable
 from fetfast.plan import Plan
 from fetfast.spec import Stage
@@ -80,7 +80,8 @@ def _capture(network: Any, stage: Stage, space: TorchMemory, batch: int) -> Capt
         space.wait()
         return Captured(given | results, space.capture(work), (network,))
     except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
+        with CAPTURING:  # PyTorch forbids the one during the other
+            torch.cuda.empty_cache()
         raise Unavailable(
             f"no memory left on {space.device} for stage {stage.name} at batch {batch}; run smaller batches"
         ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fetfast.cli.options import FILE, in_a_folder, shared
+from fetfast.errors import BadInput
 from fetfast.spec import REGIONS
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def transfer(
     from fetfast.engine import Engine
 
     if _is_video(src) or _is_video(tgt):
+        if sheet:
+            raise BadInput(f"--sheet shows two pictures, and one of {src} and {tgt} is a video; leave it out")
         moves = {"intensity": intensity, "regions": regions, "face": face}
         options = {**moves, "mode": mode, "smooth": smooth, "hwaccel": hwaccel}
         _transfer_video(src, tgt, output, plan, backend, mark, options)
@@ -92,7 +95,11 @@ def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: st
 
 
 @click.command()
-@click.option("--source", default="0", help="Who drives: a camera's index or path, a video, an rtsp or http address.")
+@click.option(
+    "--source",
+    default="0",
+    help="Who drives: a camera's index or path, a video, an rtsp or http address; or a picture, of a video target.",
+)
 @click.option("--target", required=True, help="Who is driven: a picture or a video.")
 @shared
 @click.option("--preview/--no-preview", default=True, help="A window; press h in it for its keys. Or a status line.")

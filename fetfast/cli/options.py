@@ -22,6 +22,8 @@ def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 
 def in_a_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """Said before the work, not after it."""
+    if value is not None and value.is_dir():
+        raise BadInput(f"{value} is a folder, expected a file name")
     if value is not None and not value.parent.is_dir():
         raise BadInput(f"{value}: the folder {value.parent} does not exist; create it first")
     return value

@@ -36,13 +36,13 @@ def run(
     """
     with ExitStack() as stack:
         loop = stack.enter_context(Loop(engine, source, target, paced=True, side_by_side=preview, **options))
-        stack.callback(_report, loop, stats, stats_json)
-        if record:
-            loop.record(str(record))
         controls = Controls(loop, str(record or UNNAMED))
         window = Window(controls) if preview else None
         if window:
             stack.callback(window.close)
+        if record:
+            loop.record(str(record))
+        stack.callback(_report, loop, stats, stats_json)
         try:
             _show(loop, controls, window, virtual_camera, stack)
         except KeyboardInterrupt:
@@ -54,28 +54,33 @@ def run(
 
 
 def _show(loop: Loop, controls: Controls, window: Window | None, virtual_camera: bool, stack: ExitStack) -> None:
-    camera, said = None, time.monotonic()
-    for frame, stats in loop:
-        if virtual_camera and camera is None:
-            camera = VirtualCamera(frame, float(loop.source.rate or 30))
-            stack.callback(camera.close)
-            print(f"virtual camera: {camera.name}", file=sys.stderr)
-        if camera:
-            camera.send(frame)
-        if window:
-            window.show(frame, loop.driver)
-        elif time.monotonic() - said > 1:
-            said = time.monotonic()
-            latency = stats.summary()["latency_ms"]["p95"]
-            line = f"{stats.fps:.1f} frames/s   p95 {latency:.0f} ms   {stats.dropped} dropped"
-            print(f"\r{line}   {loop.trouble or ''}", end="", file=sys.stderr, flush=True)
-        if controls.quitting:
-            return
+    begun = said = time.monotonic()
+    camera = None
+    try:
+        for frame, stats in loop:
+            if virtual_camera and camera is None:
+                camera = VirtualCamera(frame, float(loop.source.rate or 30))
+                stack.callback(camera.close)
+                print(f"virtual camera: {camera.name}", file=sys.stderr)
+            if camera:
+                camera.send(frame)
+            if window:
+                window.show(frame, loop.driver)
+            elif time.monotonic() - said > 1:
+                said = time.monotonic()
+                latency = stats.summary()["latency_ms"]["p95"]
+                line = f"{stats.fps:.1f} frames/s   p95 {latency:.0f} ms   {stats.dropped} dropped"
+                print(f"\r{line}   {loop.trouble or ''}", end="", file=sys.stderr, flush=True)
+            if controls.quitting:
+                return
+    finally:
+        if said != begun:  # the status line ends
+            print(file=sys.stderr)
 
 
 def _report(loop: Loop, stats: bool, stats_json: Path | None) -> None:
     figures = loop.stats.summary()
     if stats:
-        print(f"\n{table(figures)}")
+        print(table(figures))
     if stats_json:
         stats_json.write_text(json.dumps(figures, indent=1))

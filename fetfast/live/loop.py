@@ -5,8 +5,8 @@
     target (picture or video) -----+---> recorder
 
 Between two threads stands a bounded channel. A live source loses its oldest frames where a thread is too slow; of a
-file none is lost. On a GPU render waits for nothing: whoever iterates waits for the frame to come down, while the next
-one is worked on.
+file none is lost. On a GPU render keeps two frames under way: whoever iterates waits for one to come down, while the
+next one is worked on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fetfast.image import Frame
 from fetfast.live.channel import Channel, start
 from fetfast.live.motion import MODES, Neutral, Presence, Smoother, blend, relative
 from fetfast.live.record import Recorder
-from fetfast.live.sources import Picture, Source, open_source
+from fetfast.live.sources import Picture, Source, is_picture, open_source
 from fetfast.live.stats import Stats
 from fetfast.live.targets import Moving, Still, View, open_target
 from fetfast.live.track import Tracker
@@ -56,7 +56,8 @@ class Loop:
         with Loop(engine, source=0, target="portrait.jpg") as loop:
             for frame, stats in loop: ...
 
-    source: a camera's index or path, a video file, an rtsp or http address, or a `Source`.
+    source: a camera's index or path, a video file, an rtsp or http address, or a `Source`; or a picture, for as long as
+        the video goes on that is its target.
     target: a picture, or a video file whose pose, gaze and background move on.
     mode: "absolute" puts the driver's expression onto the target; "relative" adds the driver's change from its own
         resting face (the calmest of its first second, or `recalibrate`) to a picture's own expression, or to a film's
@@ -88,6 +89,8 @@ class Loop:
     ) -> None:
         if mode not in MODES:
             raise BadInput(f"mode is {mode!r}, expected {' or '.join(MODES)}")
+        if mode == "relative" and is_picture(source):
+            raise BadInput(f"{source} is a picture: nothing in it changes; expected a video, or mode absolute")
         needed = {tensor.name for stage in engine.plan.spec.stages for tensor in stage.inputs}
         if mode == "relative" and "source" in needed:
             raise Unavailable(f"{engine.plan.name} looks at the driver's picture: it has no relative mode")
@@ -108,7 +111,7 @@ class Loop:
         self._ended = False  # by itself: the source has no more
         try:
             options = engine.options(intensity, self._target.regions if regions is None else regions)
-            self.source = open_source(source, paced, hwaccel)
+            self.source = open_source(source, target if isinstance(self._target, Moving) else None, paced, hwaccel)
         except BaseException:
             self._target.close()
             raise

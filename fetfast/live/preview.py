@@ -104,6 +104,8 @@ class Window:
         self._pygame, self._controls = pygame, controls
         try:
             pygame.display.init()
+            if pygame.display.get_driver() == "offscreen":
+                raise pygame.error("SDL finds none")  # and would show to nobody
         except pygame.error as error:
             raise Unavailable(f"there is no display for a preview ({error}); give --no-preview") from None
         pygame.display.set_caption("fetfast")

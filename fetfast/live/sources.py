@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from fetfast import image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Landmarker, select
 from fetfast.image import Frame
-from fetfast.video import CLOCK, Reader
+from fetfast.video import CLOCK, Reader, is_video
 
 # Sent as it happens, and shown as it comes: what had piled up while the stream was probed would stay a delay for ever
 # if it were played at its own rate, as other addresses are (they are read ahead).
@@ -43,17 +43,32 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(source: int | str | os.PathLike[str] | Source, paced: bool = False, hwaccel: str = "auto") -> Source:
+def open_source(
+    source: int | str | os.PathLike[str] | Source,
+    film: str | os.PathLike[str] | None = None,
+    paced: bool = False,
+    hwaccel: str = "auto",
+) -> Source:
     """A camera for an index or a path in /dev, an address that is played as it comes, or a file.
 
+    film: the video that is driven, if it is one: for as long as that goes on a picture drives it.
     paced: a file is played at its own rate instead of as fast as it goes. hwaccel: as of `Reader`.
-    Raises BadInput, Unavailable.
+    Raises BadInput, also for a picture without a film, NoFace, Unavailable.
     """
     if isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or source.startswith("/dev/"))):
         return Camera(int(source) if str(source).isdecimal() else str(source))
+    if is_picture(source):
+        if film is None:
+            raise BadInput(f"{source} is no video, and what it drives is none either; expected one of the two")
+        return Picture(source, film, paced, hwaccel)
     if isinstance(source, str | os.PathLike):
         return Clip(source, live="://" in str(source), paced=paced, hwaccel=hwaccel)
     return source
+
+
+def is_picture(source: Any) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a source is a file that does not move."""
+    return isinstance(source, str | os.PathLike) and Path(source).is_file() and not is_video(source)
 
 
 class Clip:
@@ -99,10 +114,12 @@ class Picture(Clip):
     Attribute `face`: its largest, read once. Raises BadInput, NoFace.
     """
 
-    def __init__(self, picture: str | os.PathLike[str], video: str | os.PathLike[str], hwaccel: str = "auto") -> None:
+    def __init__(
+        self, picture: str | os.PathLike[str], video: str | os.PathLike[str], paced: bool = False, hwaccel: str = "auto"
+    ) -> None:
         self._frame = image.load(picture)
         (self.face,) = select(Landmarker().detect(self._frame), "largest", str(picture))
-        super().__init__(video, hwaccel=hwaccel)
+        super().__init__(video, paced=paced, hwaccel=hwaccel)
 
     def _unpaced(self) -> Iterator[tuple[Fraction, Frame]]:
         for at in self._reader.times():

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 import fetfast.engine
 from fetfast import backends, place
+from fetfast.backends import gpu
 from fetfast.engine import Engine
 from fetfast.face import Face
 from fetfast.inputs import DRAWN, READ, Target
@@ -250,6 +251,51 @@ def test_results_may_come_down_late_and_in_any_order(device_engine):
     for i in (3, 5, 0, 0, 1, 4, 2):
         np.testing.assert_array_equal(takes[i](), wanted[i])
         takes[i]()[:] = 0  # the taker's own
+
+
+def test_two_results_are_under_way_and_no_more(device_engine):
+    """Else a GPU slower than a live source would get further behind with every frame, and none would be dropped."""
+    target, down, waiting = prepare(0), device_engine.place.down, []
+    for i in range(6):
+        held = device_engine.compose(target, device_engine.infer(face(i), target, picture(i)))
+        waiting.append(len(down.waiting))
+    assert waiting[1] == max(waiting) == place.UNDER_WAY == 2
+    del held
+
+
+def test_a_caller_s_modes_are_not_the_engine_s(device_engine):
+    """What a step under them has made, the next one writes to; and pinned memory is the processor's."""
+    wanted = on_host(device_engine, [(face(i), prepare(0), picture(i)) for i in range(2)])
+    target = prepare(0)
+    with torch.inference_mode(), torch.device("meta"):
+        first = device_engine.render(face(0), target, picture(0))
+    np.testing.assert_array_equal(first, wanted[0])
+    np.testing.assert_array_equal(device_engine.render(face(1), target, picture(1)), wanted[1])
+
+
+def test_a_capture_waits_for_what_its_caller_has_begun(monkeypatch):
+    """In its first run a network uses the workspace of graphs that may be under way on the caller's stream."""
+
+    class Own(Stream):
+        cuda_stream = 1
+
+        def __init__(self, device):
+            super().__init__(device, 0)
+
+    callers, now = Stream(None, 0), []
+
+    @contextmanager
+    def on(stream):
+        now.append(stream)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", Own)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: callers)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    space = gpu.TorchMemory(1)
+    with torch.inference_mode(), space.here():
+        assert not torch.is_inference_mode_enabled()
+    assert space.own.waited_for == [callers] and now == [space.own] and space.device == torch.device("cuda:1")
 
 
 def test_nothing_piles_up(device_engine, streams):

@@ -15,7 +15,7 @@ from hostmemory import HostMemory
 from test_networks import SIDE, scrambled, short, shrunk
 
 from fetfast.backends import eager, triton, tuned
-from fetfast.backends.gpu import Gpu
+from fetfast.backends.gpu import CAPTURING, Gpu
 from fetfast.errors import BadInput, Unavailable
 from fetfast.models import family
 from fetfast.models.layers import cast
@@ -114,7 +114,11 @@ def test_memory_that_runs_out_is_said_and_smaller_batches_go_on(plan, monkeypatc
             raise torch.OutOfMemoryError("CUDA out of memory")
         return zeros(self, shape)
 
+    def empty_cache():
+        assert CAPTURING.locked(), "which PyTorch forbids while another thread captures"
+
     monkeypatch.setattr(HostMemory, "zeros", too_much)
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
     stage = plan.spec.stage("fuse")
     with pytest.raises(Unavailable, match="no memory left on cpu for stage fuse at batch 2; run smaller batches"):
         runners["fuse"](random_inputs(stage, 2))

@@ -14,6 +14,7 @@ from frames import Frames
 
 from fetfast import Loop
 from fetfast.cli import main
+from fetfast.live import console
 from fetfast.live.preview import Controls, Window, beside, written
 from fetfast.video import Reader, is_marked
 
@@ -49,6 +50,11 @@ def test_a_picture_may_drive_a_video(face, portrait_file, make_clip, tmp_path):
     out = tmp_path / "out.mp4"
     done = run("transfer", portrait_file, make_clip([face] * 3), "-o", out, "--hwaccel", "off")
     assert done.exit_code == 0 and "3 frames" in done.output and length(out) == 3, done.output
+    done = run("transfer", portrait_file, tmp_path / "clip.mp4", "-o", out, "--sheet")
+    assert done.exit_code == 2 and "--sheet shows two pictures" in done.output
+    live = tmp_path / "live.mp4"
+    done = run("live", "--source", portrait_file, "--target", tmp_path / "clip.mp4", "--no-preview", "--record", live)
+    assert done.exit_code == 0 and "3 frames" in done.output and length(live) == 3, done.output
 
 
 def test_live_reports_and_records(clip, portrait_file, tmp_path):
@@ -87,6 +93,27 @@ def test_a_mistake_is_one_line_and_status_2(clip, portrait_file, arguments, word
     done = run("live", "--target", portrait_file, "--no-preview", *arguments)
     assert done.exit_code == 2 and words in done.output.strip().splitlines()[-1]
     assert "Traceback" not in done.output
+
+
+def test_a_loop_that_never_began_reports_nothing(clip, portrait_file):
+    done = run("live", "--source", clip, "--target", portrait_file, "--no-preview", "--stats", "--record", "no/a.mp4")
+    assert done.exit_code == 2 and done.output.count("\n") == 1 and "create it first" in done.output
+
+
+def test_a_preview_that_nobody_would_see(clip, portrait_file, monkeypatch):
+    """SDL falls back to it where there is no screen."""
+    pygame = pytest.importorskip("pygame")
+    pygame.display.quit()
+    monkeypatch.setenv("SDL_VIDEODRIVER", "offscreen")
+    done = run("live", "--source", clip, "--target", portrait_file, "--stats")
+    pygame.display.quit()
+    assert done.exit_code == 2 and done.output.count("\n") == 1 and "give --no-preview" in done.output
+
+
+def test_the_status_line_ends_before_what_follows(engine, face, make_clip, tmp_path, capfd):
+    console.run(engine, make_clip([face] * 35), face, preview=False, record=tmp_path / "out.mp4")
+    said = capfd.readouterr()
+    assert "frames/s" in said.err and said.err.endswith("\n") and said.out == f"{tmp_path / 'out.mp4'}: 35 frames\n"
 
 
 @pytest.mark.parametrize("command", ["live", "transfer"])

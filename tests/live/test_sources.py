@@ -184,12 +184,28 @@ def test_a_picture_that_drives_is_read_once(engine, renders, make_clip, tmp_path
     rest, smiling = renders
     save(tmp_path / "photo.png", smiling)
     film = make_clip([rest] * 5, "film.mp4")
-    source = Picture(tmp_path / "photo.png", film)
+    source = Picture(tmp_path / "photo.png", film, paced=True)
+    begin = time.perf_counter()
     with Loop(engine, source, rest) as driven:
         made = [frame.copy() for frame, _ in driven]
-    assert not read and len(made) == 5
+    assert not read and len(made) == 5 and time.perf_counter() - begin > 4 / 25
     expected = engine.transfer(source.face, rest)
     assert all((frame == expected).all() for frame in made)
+
+
+def test_a_picture_drives_a_film_in_every_loop(engine, renders, make_clip, tmp_path):
+    from fetfast.image import save
+
+    rest, smiling = renders
+    save(tmp_path / "photo.png", smiling)
+    film = make_clip([rest] * 4 + [smiling] * 2, "film.mp4")
+    with Loop(engine, tmp_path / "photo.png", film, smooth=0) as loop:
+        made = [frame for frame, _ in loop]
+    with Reader(film) as reader:
+        plain = [frame for _, frame in reader]
+    changes = [np.abs(a.astype(int) - b).mean() for a, b in zip(made, plain, strict=True)]
+    assert min(changes[:4]) > 5 * max(changes[4:]), "all along, and where it does not smile already"
+    assert transfer(engine, tmp_path / "photo.png", film, tmp_path / "out.mp4")["frames"] == 6
 
 
 def test_a_picture_that_cannot_drive(engine, clip, portrait_file, tmp_path):
@@ -200,6 +216,6 @@ def test_a_picture_that_cannot_drive(engine, clip, portrait_file, tmp_path):
         Picture(tmp_path / "blank.png", clip)
     with pytest.raises(BadInput, match="nothing in it changes"):
         transfer(engine, portrait_file, clip, tmp_path / "out.mp4", mode="relative")
-    with pytest.raises(BadInput, match="expected a video among them"):
+    with pytest.raises(BadInput, match="is no video, and what it drives is none either"):
         transfer(engine, portrait_file, portrait_file, tmp_path / "out.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["blank.png"]
