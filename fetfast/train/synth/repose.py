@@ -102,13 +102,14 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
 def motion(mask: Mask, target: Drawn, truth: Drawn) -> np.ndarray:
     """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units.
 
-    On the skin it is the mesh's; round it the truth looks at the photo from p, and the target looks there from q:
-    q + around_target(q) = p + around_truth(p), solved for q. NaN where the inside of mouth or eyes is seen.
+    On the skin it is the mesh's, and on teeth that the target shows as well; round the face the truth looks at the photo
+    from p, and the target looks there from q: q + around_target(q) = p + around_truth(p), solved for q. NaN elsewhere.
     """
     side = len(truth.seen) // 4
     flow = np.empty((side, side, 2), np.float32)
     shift = (target.screen - truth.screen)[:, :2]
-    _motion(truth.seen, truth.weights, mask.triangles, mask.triangle_kind, shift, target.around, truth.around, flow)
+    kind, around = mask.triangle_kind, (target.around, truth.around)
+    _motion(truth.seen, truth.weights, target.seen, mask.triangles, kind, shift, *around, flow)
     return flow.astype(np.float16)
 
 
@@ -156,9 +157,9 @@ def bilinear(image: np.ndarray, x: float, y: float, out: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _motion(seen, weights, triangles, kind, shift, target_around, truth_around, out) -> None:
-    side, coarse = out.shape[0], truth_around.shape[0]
-    step = seen.shape[0] // side
+def _motion(seen, weights, target_seen, triangles, kind, shift, target_around, truth_around, out) -> None:
+    size, side, coarse = seen.shape[0], out.shape[0], truth_around.shape[0]
+    step = size // side
     moved = np.zeros(3, np.float32)
     for row in range(side):
         for column in range(side):
@@ -173,13 +174,17 @@ def _motion(seen, weights, triangles, kind, shift, target_around, truth_around, 
                     bilinear(target_around, from_x * coarse, from_y * coarse, moved)
                     from_x, from_y = to_x - moved[0], to_y - moved[1]
                 out[row, column, 0], out[row, column, 1] = from_x - x, from_y - y
-            elif kind[t] == FACE:
+            else:
                 for n in range(2):
                     out[row, column, n] = 0.0
                     for corner in range(3):
                         out[row, column, n] += weights[at_row, at_column, corner] * shift[triangles[t, corner], n]
-            else:
-                out[row, column, :] = np.nan
+                if kind[t] != FACE:
+                    c = min(max(int(at_column + out[row, column, 0] * size), 0), size - 1)
+                    r = min(max(int(at_row + out[row, column, 1] * size), 0), size - 1)
+                    there = target_seen[r, c]
+                    if kind[t] != TEETH or there < 0 or kind[there] != TEETH:
+                        out[row, column, :] = np.nan
 
 
 @njit(cache=True, nogil=True)
