@@ -102,8 +102,9 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
 def motion(mask: Mask, target: Drawn, truth: Drawn) -> np.ndarray:
     """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units.
 
-    On the skin it is the mesh's, and on teeth that the target shows as well; round the face the truth looks at the photo
-    from p, and the target looks there from q: q + around_target(q) = p + around_truth(p), solved for q. NaN elsewhere.
+    On the skin it is the mesh's, and on teeth that the target shows as well; round the face the truth looks at the
+    photo from p, and the target looks there from q: q + around_target(q) = p + around_truth(p), solved for q. NaN
+    elsewhere.
     """
     side = len(truth.seen) // 4
     flow = np.empty((side, side, 2), np.float32)
