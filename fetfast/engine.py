@@ -30,6 +30,7 @@ class Engine:
 
     Attributes: `plan`, `backend` (name), `device`, `skipped` (backend name to reason), `landmarker`, `place` (where the
     work of a step is done: on a GPU a frame goes up once and comes down once).
+    One thread at a time: its networks give memory that the next step overwrites. Open an engine for each thread.
     Raises BadPlan, BadInput, Unavailable, MissingAsset.
     """
 
