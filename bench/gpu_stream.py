@@ -63,7 +63,7 @@ def _row(engine: Engine, count: int) -> dict[str, Any]:
 def _overlapped(engine: Engine, portrait: Frame, own: Face) -> Iterator[Frame]:
     target, under_way = engine.prepare(portrait, own), deque[Callable[[], Frame]]()
     for source in cycle(map(_face, range(1, 9))):
-        under_way.append(engine.compose(target, engine.infer(source, target)))
+        under_way.append(engine.compose(target, engine.run(engine.scene(source, target))))
         if len(under_way) > UNDER_WAY:
             yield under_way.popleft()()
 

@@ -158,20 +158,8 @@ class Engine:
         """One step on prepared parts: the stages in order, then the paste. Returns a new frame u8 [H, W, 3].
         `source`: one for all faces of the target, or one for each.
         `source_frame` is needed only by plans that look at the source's picture."""
-        return self.compose(target, self.infer(source, target, source_frame, intensity=intensity, regions=regions))()
-
-    def infer(
-        self,
-        source: Face | Sequence[Face],
-        target: Target,
-        source_frame: Frame | None = None,
-        *,
-        intensity: float = 1.0,
-        regions: tuple[str, ...] = REGIONS,
-    ) -> dict[str, Any]:
-        """The first half of `render`: what `compose` pastes, by part (flow, mask, color), at the engine's place. Good
-        until the next step; on a GPU it is not waited for."""
-        return self.run(self.scene(source, target, source_frame, intensity=intensity, regions=regions))
+        scene = self.scene(source, target, source_frame, intensity=intensity, regions=regions)
+        return self.compose(target, self.run(scene))()
 
     def scene(
         self,
@@ -186,14 +174,15 @@ class Engine:
         return Scene(source, source_frame, target, intensity, regions, place=self.place, reads=self._reads)
 
     def run(self, scene: Scene) -> dict[str, Any]:
-        """The stages of a `scene` in order: the parts to paste."""
+        """The first half of `render`, the stages of a `scene` in order: what `compose` pastes, by part (flow, light,
+        mask, color), at the engine's place. Good until the next step; on a GPU it is not waited for."""
         with self.place.here():
             for stage in self.plan.spec.stages:
                 scene.tensors |= self.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
             return {part: scene.need(name) for part, name in self.plan.spec.paste.items()}
 
     def compose(self, target: Target, parts: dict[str, Any]) -> Callable[[], Frame]:
-        """The second half of `render`: the parts, as `infer` has just given them for this target, pasted into a copy
+        """The second half of `render`: the parts, as `run` has just given them for this target, pasted into a copy
         of the target's frame. Returns a function that waits for it and gives it, in any thread, so that the next step
         may begin before; on a GPU two steps are under way at most."""
         with self.place.here():

@@ -273,13 +273,14 @@ class Loop:
             plain = view.frame.copy()
             return lambda: plain
         with self.stats.timed("network"):
-            parts = self._engine.infer(
+            scene = self._engine.scene(
                 self._sources(view, moment.face),
                 view.target,
                 moment.driver,
                 intensity=self.intensity,
                 regions=self.regions,
             )
+            parts = self._engine.run(scene)
         with self.stats.timed("paste"):
             take = self._engine.compose(view.target, parts)
         return take if weight == 1 else cache(lambda: blend(view.frame, take(), weight))

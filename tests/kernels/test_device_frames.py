@@ -247,7 +247,10 @@ def test_results_may_come_down_late_and_in_any_order(device_engine):
     steps = [(face(i), picture(i)) for i in range(6)]
     wanted = on_host(device_engine, [(source, prepare(0), frame) for source, frame in steps])
     target = prepare(0)
-    takes = [device_engine.compose(target, device_engine.infer(source, target, frame)) for source, frame in steps]
+    takes = [
+        device_engine.compose(target, device_engine.run(device_engine.scene(source, target, frame)))
+        for source, frame in steps
+    ]
     for i in (3, 5, 0, 0, 1, 4, 2):
         np.testing.assert_array_equal(takes[i](), wanted[i])
         takes[i]()[:] = 0  # the taker's own
@@ -257,7 +260,7 @@ def test_two_results_are_under_way_and_no_more(device_engine):
     """Else a GPU slower than a live source would get further behind with every frame, and none would be dropped."""
     target, down, waiting = prepare(0), device_engine.place.down, []
     for i in range(6):
-        held = device_engine.compose(target, device_engine.infer(face(i), target, picture(i)))
+        held = device_engine.compose(target, device_engine.run(device_engine.scene(face(i), target, picture(i))))
         waiting.append(len(down.waiting))
     assert waiting[1] == max(waiting) == place.UNDER_WAY == 2
     del held
@@ -305,7 +308,7 @@ def test_nothing_piles_up(device_engine, streams):
     blocks = streams.alive()
     for i in range(1, 6):
         held.append(device_engine.render(face(i), target, picture(i)))
-    dropped = device_engine.compose(target, device_engine.infer(face(0), target, picture(0)))
+    dropped = device_engine.compose(target, device_engine.run(device_engine.scene(face(0), target, picture(0))))
     del dropped  # as a live loop's channel drops what is too old
     device_engine.place.down.run()
     assert streams.alive() == blocks == 0, "results handed out are not pinned, and blocks are let go"
@@ -429,7 +432,7 @@ class TestOnGpu:
         def step(i):
             target = moving[i % 3] if i % 2 else still
             target.tensors.clear()  # as if it were new
-            return on_gpu.compose(target, on_gpu.infer(face(i % 6), target))
+            return on_gpu.compose(target, on_gpu.run(on_gpu.scene(face(i % 6), target)))
 
         wanted = [step(i)() for i in range(6)]
         late = []
