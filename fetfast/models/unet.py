@@ -149,13 +149,12 @@ class Tone(nn.Linear):
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor:  # [B, C, S, S], f32 [B, 3, S, S]
+    def forward(self, target: Tensor) -> Tensor:  # f32 [B, 3, S, S] -> f32 [B, 2 C, 1, 1], the scales first
         S = target.shape[-1]
         face = target[:, :, S // 4 : 3 * S // 4, S // 4 : 3 * S // 4]
         mean = face.mean((2, 3))
         spread = (face * face).mean((2, 3)) - mean * mean
-        scale, shift = super().forward(torch.cat((mean, spread), 1))[:, :, None, None].chunk(2, 1)
-        return x * (1 + scale).to(x.dtype) + shift.to(x.dtype)
+        return super().forward(torch.cat((mean, spread), 1))[:, :, None, None]
 
 
 class WarpUNet(nn.Module):
@@ -198,7 +197,8 @@ class WarpUNet(nn.Module):
             x = block(torch.cat((upsample(x), skips.pop()), 1))
         near = torch.cat((warped, target_map, driven_map, motion, *(_blurred(motion, n) for n in WIDER)), 1)
         x = self.last(torch.cat((upsample(x), near.to(dtype)), 1))
-        x = F.leaky_relu(self.tone(x, target), 0.2)
+        scale, shift = self.tone(target).to(dtype).chunk(2, 1)
+        x = F.leaky_relu(x * (1 + scale) + shift, 0.2)
         offset, light, mask, color = self.head(x).split((2, 1, 1, 3), 1)
         # A face that no landmark moves stays as it is; from one pixel on the network has its way.
         moved = (first_flow.shape[-1] * farthest).clamp(max=1)

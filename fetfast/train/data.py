@@ -158,7 +158,8 @@ def create(
 
 def _sides(shape: tuple[int | None, ...], size: int) -> Iterator[int]:
     """A row's shape where pictures have `size` pixels a side."""
-    return ({None: size, HALF: size // 2}.get(n, n) for n in shape)
+    for n in shape:
+        yield size if n is None else size // 2 if n == HALF else n
 
 
 def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
@@ -181,10 +182,12 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         photo, truth = _degraded(photo, truth, rng)
         M = _moved(M, rng)
         if rng.random() < 0.5:  # mirrored left to right: drawn contours and the first flow know no sides
-            M = M @ np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
+            M = (M @ np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]])).astype(np.float32)
     points, driven = (to_crop(pairs.arrays[name][row] * R, M) for name in ("target_points", "driven_points"))
     if rng is not None:
-        noise = rng.normal(0, NOISE, points.shape)  # the fusion carries the target's on to the driven points
+        noise = rng.normal(0, NOISE, points.shape).astype(
+            np.float32
+        )  # the fusion carries the target's on to the driven points
         points, driven = points + noise, driven + noise
     points, driven = (p[None].astype(np.float32) for p in (points, driven))
     flow = first_flow(points, driven, size)[0]
@@ -200,7 +203,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         "driven_points": driven[0],
     }
     if "flow" in pairs.arrays:
-        out["flow"] = _seen_from(pairs.arrays["flow"][row], M / R, size)
+        out["flow"] = _seen_from(pairs.arrays["flow"][row], M / np.float32(R), size)
     if rng is not None:
         gain, shift = rng.normal(1, 0.12) * rng.normal(1, 0.05, (3, 1, 1)), rng.normal(0, 0.06)
         for name in ("target", "warped", "picture", "truth", "truth_fine"):
