@@ -19,6 +19,7 @@ from fetfast.train.synth.mask import FACE, OPENINGS, Mask, iris_rows, seen_regio
 from fetfast.train.synth.raster import concavity, rasterize, vertex_normals
 
 LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
+WHITER, LIGHTER, BRIGHTEST = 1.3, 1.4, 232.0  # teeth, than the whites of the eyes, which lids shade, and than skin
 GLASSES_EDGE = 0.26  # of the picture's brightness, between two rows of pixels
 
 
@@ -113,7 +114,8 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     light = fit_light(colors[skin], normals[skin])
     eyes = eye_colors(mask, base, fit, colors, seen, colors[skin])
     tone = np.median(colors[skin], 0).mean()
-    teeth = eyes[1] * np.array([1.04, 1.0, 0.93]) * max(1.1, 1.2 * tone / eyes[1].mean())
+    bright = min(max(WHITER * eyes[1].mean(), LIGHTER * tone), BRIGHTEST)
+    teeth = eyes[1] / eyes[1].mean() * np.array([1.04, 1.0, 0.93]) * bright
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
         fit, np.ascontiguousarray(photo), real, regions, base, screen, residual, np.stack(opening), gaps,
