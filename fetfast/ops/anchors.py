@@ -95,10 +95,11 @@ def corrected(
 def _spread(at: Any, mass: Any, values: Any) -> Any:
     """sum_k exp(-mass_k |at_j - at_k|^2 / 2) values_k, for `at` [B, A, 2], `mass` [A, 1] and `values` [B, A, 3]."""
     if isinstance(at, np.ndarray):  # the exponents by a product of matrices: faster than the differences of all to all
-        square, one = (at**2).sum(-1)[..., None], np.ones_like(at[..., :1])
-        rows = np.concatenate([at, square, one], -1)
-        columns = np.concatenate([mass * at, -mass / 2 * one, -mass / 2 * square], -1)
-        weight = rows @ columns.swapaxes(1, 2)
+        p = at.astype(np.float64)  # its terms cancel: in f32 they would leave three digits of an exponent
+        square, one = (p**2).sum(-1)[..., None], np.ones_like(p[..., :1])
+        rows = np.concatenate([p, square, one], -1)
+        columns = np.concatenate([mass * p, -mass / 2 * one, -mass / 2 * square], -1)
+        weight = (rows @ columns.swapaxes(1, 2)).astype(at.dtype)
         return np.exp(weight, out=weight) @ values
     # Tensors by no such product: with TF32, which a user or NVIDIA's containers may have switched on, exponents do not
     # cancel; and a CUDA graph would hold on to a workspace of cuBLAS that is not its own (pytorch/pytorch#193402).
