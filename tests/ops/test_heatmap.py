@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from fetfast.errors import BadInput
 from fetfast.ops import topology
@@ -167,6 +168,37 @@ def test_anchors_between_shut_lips_go_with_the_nearer_one_and_between_open_ones_
         source[0, LOWER] = driven[0, LOWER] + 1
         moved, there = anchors(source, driven)
         assert np.allclose((moved - there)[0, 478:, 0].reshape(4, 9), np.array(shares)[:, None], atol=1e-4)
+
+
+def test_what_stands_between_the_landmarks_needs_nothing_from_the_host():
+    class Alone(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            assert function not in (torch.tensor, torch.as_tensor, torch.from_numpy)
+            if function is torch.Tensor.__getitem__:
+                parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+                assert not any(isinstance(part, list | np.ndarray) for part in parts), "an index from the host"
+            return function(*args, **(kwargs or {}))
+
+    points = torch.rand(1, 478, 2)
+    first = corrected(*anchors(points, points + 0.01))
+    with Alone():
+        again = corrected(*anchors(points, points + 0.01))
+    assert torch.equal(first[0], again[0])
+
+
+def test_tf32_changes_nothing_between_the_landmarks():
+    """Products of matrices may take 10 bits of an f32, which is a setting of the whole process: so there are none."""
+
+    class Tf32(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function in (torch.Tensor.__matmul__, torch.Tensor.matmul, torch.matmul, torch.bmm, torch.einsum):
+                args = [(a.view(torch.int32) & ~0x1FFF).view(torch.float32) for a in args]
+            return function(*args, **(kwargs or {}))
+
+    source, driven = torch.rand(2, 2, 478, 2, generator=torch.Generator().manual_seed(0))
+    exact = corrected(*anchors(source, driven))[0]
+    with Tf32():
+        assert torch.equal(corrected(*anchors(source, driven))[0], exact)
 
 
 @pytest.mark.parametrize("size", [1, 33, 64])
