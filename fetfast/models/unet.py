@@ -187,11 +187,12 @@ class WarpUNet(nn.Module):
         farthest = first_flow.abs().amax((1, 2, 3), keepdim=True)
         unit = farthest + STILL
         motion = first_flow / unit
-        x = torch.cat((target, warped, target_map, driven_map, motion), 1)
         dtype = self.last.weight.dtype
-        skips = [x.to(dtype)]
+        x = torch.cat((target, warped, target_map, driven_map, motion), 1).to(dtype)
+        skips = []
         for block in self.down:
-            skips.append(block(skips[-1]))
+            x = block(x)
+            skips.append(x)
         x = skips.pop()
         for block in self.up:
             x = block(torch.cat((upsample(x), skips.pop()), 1))

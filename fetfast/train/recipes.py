@@ -84,9 +84,6 @@ def linear_start(module: nn.Module) -> None:
 # The U-Net: the picture.
 
 
-MOST_MOVED = 3.0  # how much more than others a pixel's motion counts at most
-
-
 def picture_loss(
     module: nn.Module, stage: Stage, batch: Batch, critic: nn.Module | None
 ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
@@ -103,15 +100,14 @@ def picture_loss(
         "l1": 10 * losses.l1(result, truth, weight, teeth),
         "ssim": 4 * losses.ssim(result, truth, weight),
         "gradients": 10 * losses.gradients(result, truth, weight),
-        "details": 3 * losses.l1(fake, real, one)
-        + 6 * losses.gradients(fake, real, one),  # as sharp as the frame's own
+        "details": 3 * losses.l1(fake, real, one) + 6 * losses.gradients(fake, real, one),  # sharp as the frame
         "beneath": 3 * losses.l1(moved, truth, weight),  # flow and light learn where the mask hides them too
         "above": 2 * losses.l1(out["color"], truth, parts, teeth),  # and the colour where it may have to be seen
         "closed": 2 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
     if "flow" in batch:
-        even = 1 + parts.clamp(max=MOST_MOVED)  # what surrounds a face goes with it
+        even = 1 + parts.clamp(max=losses.MOVED)  # what surrounds a face goes with it
         terms["motion"] = 10 * losses.motion(out["flow"], batch["flow"], even).mean()
     if critic is None:
         return terms, None
