@@ -23,6 +23,7 @@ from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours
+from fetfast.ops.teeth import teeth
 from fetfast.ops.topology import BROWS, EYES, IRISES, LIPS
 from fetfast.place import HOST, Device, Host
 from fetfast.spec import REGIONS
@@ -212,6 +213,13 @@ def driven_map(scene: Scene, driven_points: Tensor) -> Tensor:
     return contours(driven_points, S, out=scene.buffer("driven_map", 1, S, S))
 
 
+def teeth_map(scene: Scene, driven_points: Tensor) -> Tensor:
+    """[B, 1, S, S] contours of the front teeth that the lips wanted leave free, 0 ... 1."""
+    S = scene.target.resolution
+    points, edges = teeth(driven_points)
+    return contours(points, S, out=scene.buffer("teeth_map", 1, S, S), edges=edges)
+
+
 def first_flow(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
     """[B, 2, S, S] the landmarks' displacement, spread densely: a first guess of the flow."""
     S = scene.target.resolution
@@ -236,7 +244,9 @@ READ: dict[str, Callable[[Scene], np.ndarray]] = {
 }  # fmt: skip
 DRAWN: dict[str, Callable[..., Tensor]] = {
     builder.__name__: builder
-    for builder in (target, target_map, source, source_map, driven_points, driven_map, first_flow, warped)
+    for builder in (
+        target, target_map, source, source_map, driven_points, driven_map, teeth_map, first_flow, warped,
+    )
 }
 
 

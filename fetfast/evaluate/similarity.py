@@ -16,7 +16,8 @@ def psnr(a: Array, b: Array, box: NDArray[np.bool_]) -> float:
 
 def ssim(a: Array, b: Array, box: NDArray[np.bool_]) -> float:
     """Mean over the pixels where `box` holds and over RGB (Wang et al. 2004): Gaussian window of 11 x 11, sigma 1.5,
-    K1 0.01, K2 0.03, population covariance, borders repeated."""
+    K1 0.01, K2 0.03, population covariance, borders repeated. On levels from black, 0 ... 1: the term that compares
+    means is of light, and takes two nearly equal greys on both sides of a zero in their middle for opposites."""
     S = a.shape[-1]
     taps = np.arange(-5, 6)
     kernel = np.exp(-(taps**2) / (2 * 1.5**2))
@@ -27,10 +28,10 @@ def ssim(a: Array, b: Array, box: NDArray[np.bool_]) -> float:
     def blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
         return window @ image @ window.T
 
-    x, y = a.astype(np.float64), b.astype(np.float64)
+    x, y = (a.astype(np.float64) + 1) / 2, (b.astype(np.float64) + 1) / 2
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    c1, c2 = 0.01**2, 0.03**2
     alike = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
     return float(alike.mean(axis=0)[box].mean())
 

@@ -59,7 +59,7 @@ def paper(S: int = 256) -> Spec:
 
 def small(S: int = 128) -> Spec:
     """What ships. S: a multiple of 32; weights learned at one S serve no other."""
-    inputs = _images(S, target=3, warped=3, target_map=1, driven_map=1, first_flow=2)
+    inputs = _images(S, target=3, warped=3, target_map=1, driven_map=1, teeth_map=1, first_flow=2)
     return replace(
         paper(S),
         size="small",
@@ -165,10 +165,10 @@ class WarpUNet(nn.Module):
 
     def __init__(self, down: list[int], up: list[int]) -> None:  # channels at S/2, S/4, ...; at ..., S/2, S
         super().__init__()
-        self.down = _encoder(10, down)
+        self.down = _encoder(11, down)
         below = zip([down[-1], *up], down[-2::-1], up[:-1], strict=False)
         self.up = nn.ModuleList(Block(a + skip, b) for a, skip, b in below)
-        self.last = nn.Conv2d(up[-2] + 7 + 2 * len(WIDER), up[-1], 3, 1, 1)
+        self.last = nn.Conv2d(up[-2] + 8 + 2 * len(WIDER), up[-1], 3, 1, 1)
         self.tone = Tone(up[-1])
         self.head = HeadF32(up[-1], 7, 3, 1, 1)
         with torch.no_grad():
@@ -181,6 +181,7 @@ class WarpUNet(nn.Module):
         warped: Tensor,  # f32 [B, 3, S, S]
         target_map: Tensor,  # f32 [B, 1, S, S]
         driven_map: Tensor,  # f32 [B, 1, S, S]
+        teeth_map: Tensor,  # f32 [B, 1, S, S]
         first_flow: Tensor,  # f32 [B, 2, S, S]
     ) -> dict[str, Tensor]:
         # What landmarks leave to correct grows with how far they go: inside, flow is in units of the farthest.
@@ -188,7 +189,7 @@ class WarpUNet(nn.Module):
         unit = farthest + STILL
         motion = first_flow / unit
         dtype = self.last.weight.dtype
-        x = torch.cat((target, warped, target_map, driven_map, motion), 1).to(dtype)
+        x = torch.cat((target, warped, target_map, driven_map, motion, teeth_map), 1).to(dtype)
         skips = []
         for block in self.down:
             x = block(x)
@@ -196,7 +197,8 @@ class WarpUNet(nn.Module):
         x = skips.pop()
         for block in self.up:
             x = block(torch.cat((upsample(x), skips.pop()), 1))
-        near = torch.cat((warped, target_map, driven_map, motion, *(_blurred(motion, n) for n in WIDER)), 1)
+        wide = (_blurred(motion, n) for n in WIDER)
+        near = torch.cat((warped, target_map, driven_map, motion, *wide, teeth_map), 1)
         x = self.last(torch.cat((upsample(x), near.to(dtype)), 1))
         scale, shift = self.tone(target).to(dtype).chunk(2, 1)
         x = F.leaky_relu(x * (1 + scale) + shift, 0.2)

@@ -15,6 +15,7 @@ and, where `fetfast synth` knows them,
     label.npy    u8 [N]          the class of e2, by its place in about.json's "labels" (train/synth/labels.py)
     flow.npy     f16 [N, R / 2, R / 2, 2]  where the target shows what the truth shows: offsets (x, y) in crop units;
                                  NaN: nowhere
+    light.npy    f16 [N, R / 2, R / 2]     how much brighter it is there, less one
 
 The networks' inputs are built by the functions that build them at run time, so that training and use agree.
 """
@@ -45,6 +46,7 @@ from fetfast.face.align import to_crop
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours, first_flow
+from fetfast.ops.teeth import teeth
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 FINE = 2  # the picture that is warped is this much finer than the network's: run time warps the frame's own pixels
@@ -66,6 +68,7 @@ OPTIONAL: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "mask": ("uint8", (None, None)),
     "label": ("uint8", ()),
     "flow": ("float16", (HALF, HALF, 2)),
+    "light": ("float16", (HALF, HALF)),
 }
 
 
@@ -165,7 +168,7 @@ def _sides(shape: tuple[int | None, ...], size: int) -> Iterator[int]:
 def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
     """What the U-Net sees of these rows, named as in its spec, and what it is measured by: `truth` [B, 3, S, S],
     and at twice S `truth_fine` and `picture` (the target that is warped), `driven_points`, and, where it
-    is known, the true `flow` [B, 2, S, S].
+    are known, the true `flow` [B, 2, S, S] and the true `light` [B, 1, S, S].
 
     With `rng` a pair is mirrored, moved, turned, scaled, softened and recoloured by chance, alike in target and truth,
     and the target may have been a poor JPEG.
@@ -191,6 +194,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         points, driven = points + noise, driven + noise
     points, driven = (p[None].astype(np.float32) for p in (points, driven))
     flow = first_flow(points, driven, size)[0]
+    between, edges = teeth(driven)
     out = {
         "target": crop(photo, M, size),
         "warped": crop(photo, M, size, flow=flow),
@@ -199,13 +203,19 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         "truth_fine": crop(truth, M, FINE * size),
         "target_map": contours(points, size)[0],
         "driven_map": contours(driven, size)[0],
+        "teeth_map": contours(between, size, edges=edges)[0],
         "first_flow": flow,
         "driven_points": driven[0],
     }
     if "flow" in pairs.arrays:
         out["flow"] = _seen_from(pairs.arrays["flow"][row], M / np.float32(R), size)
+    if "light" in pairs.arrays:
+        out["light"] = _sampled(pairs.arrays["light"][row][..., None], M / np.float32(R), size)
     if rng is not None:
         gain, shift = rng.normal(1, 0.12) * rng.normal(1, 0.05, (3, 1, 1)), rng.normal(0, 0.06)
+        if "light" in out:  # of a picture u = 1 + level, which becomes gain u + rest
+            u, rest = gain.mean() * (1 + out["warped"].mean(0)), 1 + shift - gain.mean()
+            out["light"] = (out["light"] * u / np.maximum(u + rest, 0.05)).astype(np.float32)
         for name in ("target", "warped", "picture", "truth", "truth_fine"):
             out[name] = np.clip(out[name] * gain + shift, -1, 1).astype(np.float32)
     return out
@@ -217,13 +227,17 @@ def _seen_from(
     size: int,
 ) -> NDArray[np.float32]:
     """The flow f32 [2, S, S] in the units of another crop of the same pictures; NaN next to a NaN."""
+    return np.einsum("ij,jyx->iyx", np.linalg.inv(M[:, :2]), _sampled(flow, M, size)).astype(np.float32)
+
+
+def _sampled(field: NDArray[np.float16], M: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """A field [F, F, C] as another crop of the same pictures sees it, f32 [C, S, S]; NaN next to a NaN."""
     centre = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(centre, centre, indexing="ij")
     A = torch.from_numpy(M)
     at = torch.stack((x, y), -1) @ A[:, :2].T + A[:, 2]
-    field = torch.from_numpy(flow.astype(np.float32)).permute(2, 0, 1)[None]
-    seen = F.grid_sample(field, 2 * at[None] - 1, padding_mode="border", align_corners=False)[0]
-    return torch.einsum("ij,jyx->iyx", torch.linalg.inv(A[:, :2]), seen).numpy()
+    planes = torch.from_numpy(field.astype(np.float32)).permute(2, 0, 1)[None]
+    return F.grid_sample(planes, 2 * at[None] - 1, padding_mode="border", align_corners=False)[0].numpy()
 
 
 def _degraded(photo: Frame, truth: Frame, rng: np.random.Generator) -> tuple[Frame, Frame]:

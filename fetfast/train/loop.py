@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -152,10 +153,16 @@ def start(recipe: Recipe, module: nn.Module, seed: int, begin: Plan | None = Non
 
 
 def take(module: nn.Module, stage: str, plan: Plan) -> None:
-    """Gives the module those weights of the plan's stage that have the name and shape of one of its own."""
-    weights = {name: torch.tensor(w.astype(np.float32)) for name, w in plan.stage_weights(stage).items()}
+    """Gives the module those weights of the plan's stage that have the name and shape of one of its own. A convolution
+    that has gained inputs since, its last ones, begins without them: with zeros."""
     own = module.state_dict()
-    fits = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+    fits = {}
+    for name, weight in plan.stage_weights(stage).items():
+        value = torch.tensor(weight.astype(np.float32))
+        if name in own and value.ndim == 4 and own[name].shape[1] > value.shape[1]:
+            value = F.pad(value, (0, 0, 0, 0, 0, own[name].shape[1] - value.shape[1]))
+        if name in own and own[name].shape == value.shape:
+            fits[name] = value
     if not fits:
         raise BadInput(f"train(): no weight of {plan.name} fits stage {stage}; begin with a plan of the same family")
     module.load_state_dict(fits, strict=False)

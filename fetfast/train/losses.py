@@ -99,15 +99,16 @@ def gradients(picture: Tensor, truth: Tensor, weight: Tensor, scales: int = 3) -
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
-    """SSIM [B, 3, S, S] of each pixel (Wang et al. 2004): Gaussian window, sigma 1.5, 11 x 11, data range 2."""
+    """SSIM [B, 3, S, S] of each pixel (Wang et al. 2004): Gaussian window, sigma 1.5, 11 x 11; levels from black."""
     window = _window(a.shape[-1], a)
+    a, b = (a + 1) / 2, (b + 1) / 2
 
     def blur(image: Tensor) -> Tensor:
         return window @ image @ window.mT
 
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b, cov = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2, blur(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    c1, c2 = 0.01**2, 0.03**2
     return (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 
 
@@ -140,6 +141,13 @@ def motion(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     known = truth.isfinite().all(1, keepdim=True)
     distance = (128 * (flow - truth.where(known, flow.detach()))).square().sum(1, keepdim=True)
     return (distance * weight * known).sum((1, 2, 3)) / (weight * known).sum((1, 2, 3)).clamp(min=1)
+
+
+def lit(light: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared distance, in tenths, of the light to the true one [B, 1, S, S] where that is known (no NaN)."""
+    known = truth.isfinite()
+    distance = (10 * (light - truth.where(known, light.detach()))).square()
+    return (distance * weight * known).sum() / (weight * known).sum().clamp(min=1)
 
 
 def patches(picture: Tensor, points: Tensor) -> Tensor:

@@ -98,17 +98,19 @@ def picture_loss(
     one = torch.ones_like(fake[:, :1])
     terms = {
         "l1": 10 * losses.l1(result, truth, weight, teeth),
-        "ssim": 4 * losses.ssim(result, truth, weight),
+        "ssim": 20 * losses.ssim(result, truth, weight),
         "gradients": 10 * losses.gradients(result, truth, weight),
         "details": 3 * losses.l1(fake, real, one) + 6 * losses.gradients(fake, real, one),  # sharp as the frame
         "beneath": 3 * losses.l1(moved, truth, weight),  # flow and light learn where the mask hides them too
         "above": 2 * losses.l1(out["color"], truth, parts, teeth),  # and the colour where it may have to be seen
-        "closed": 2 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
+        "closed": 8 * (out["mask"] * (1 - parts).clamp(min=0)).mean(),  # elsewhere colours are softer than pixels
         "smooth": 2 * losses.smoothness(out["flow"], batch.get("first_flow", out["flow"])),
     }
+    even = 1 + parts.clamp(max=losses.MOVED)  # what surrounds a face goes with it
     if "flow" in batch:
-        even = 1 + parts.clamp(max=losses.MOVED)  # what surrounds a face goes with it
         terms["motion"] = 10 * losses.motion(out["flow"], batch["flow"], even).mean()
+    if "light" in batch and "light" in out:
+        terms["light"] = 1 * losses.lit(out["light"], batch["light"], even)
     if critic is None:
         return terms, None
     terms["critic"] = -0.05 * critic(fake).mean()

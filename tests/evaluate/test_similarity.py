@@ -30,7 +30,7 @@ def test_psnr_counts_from_the_whole_range():
 
 def test_ssim_is_that_of_wang_et_al(two):
     def wang(a, b):
-        x, y = a.astype(np.float64), b.astype(np.float64)
+        x, y = (a.astype(np.float64) + 1) / 2, (b.astype(np.float64) + 1) / 2  # levels from black
 
         def blur(z):
             return gaussian_filter(z, 1.5, mode="nearest", radius=5)
@@ -38,7 +38,7 @@ def test_ssim_is_that_of_wang_et_al(two):
         mx, my = blur(x), blur(y)
         cov = blur((x - 0.3) * (y - 0.3)) - (mx - 0.3) * (my - 0.3)  # about another zero: the same
         vx, vy = blur(x**2) - mx**2, blur(y**2) - my**2
-        c1, c2 = 0.02**2, 0.06**2
+        c1, c2 = 0.01**2, 0.03**2
         return (2 * mx * my + c1) / (mx**2 + my**2 + c1) * (2 * cov + c2) / (vx + vy + c2)
 
     a, b = two
@@ -49,6 +49,15 @@ def test_ssim_is_that_of_wang_et_al(two):
         assert ssim(a, b, where) == pytest.approx(wanted, abs=1e-9)
     assert ssim(a, a, EVERYWHERE) == pytest.approx(1, abs=1e-12)
     assert 0.5 < ssim(a, b, EVERYWHERE) < 0.95 and ssim(a, a[:, ::-1], EVERYWHERE) < 0.5
+
+
+def test_ssim_finds_two_greys_alike_however_bright():
+    """The term of means is a ratio of lights: about a zero at mid-grey these two would be opposites."""
+    for level in (-0.9, -0.02, 0.5):
+        dark = np.full((3, S, S), level, np.float32)
+        assert ssim(dark, dark + np.float32(0.04), EVERYWHERE) > 0.85
+    grey = np.full((3, S, S), -0.02, np.float32)
+    assert ssim(grey, -grey, EVERYWHERE) > 0.99
 
 
 def test_what_lies_outside_the_box_does_not_count(two):

@@ -19,17 +19,18 @@ HAIRS = np.array([(28, 24, 22), (62, 43, 32), (110, 76, 48), (176, 140, 92), (15
 
 
 def occlude(pair: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-    """Lay one thing over the pair's target and truth, and enter it in mask and flow. Landmarks stay as they are."""
+    """Lay one thing over the pair's target and truth, and enter it in mask, flow and light. Landmarks stay as they are."""
     points, size = pair["target_points"], len(pair["target"])
     draw = (hand, microphone, hair)[rng.choice(3, p=(0.4, 0.25, 0.35))]
     color, alpha = draw(pair["target"], points, rng)
     shadow = 1 - 0.35 * gaussian_filter(np.roll(alpha, int(0.015 * size), 0), 0.012 * size)
     for name in ("target", "truth"):
         under = pair[name] * shadow[..., None]
-        pair[name] = (under + alpha[..., None] * (color - under) + 0.5).astype(np.uint8)
+        over = under + alpha[..., None] * (color - under)
+        pair[name] = (np.clip(over, 0, 255) + 0.5).astype(np.uint8)
     pair["mask"] = np.where(alpha > 0.5, np.uint8(OCCLUDER), pair["mask"])
-    if "flow" in pair:
-        pair["flow"][alpha[1::2, 1::2] > 0.5] = 0
+    for name in {"flow", "light"} & pair.keys():
+        pair[name][alpha[1::2, 1::2] > 0.5] = 0
 
 
 def grid(size: int) -> np.ndarray:

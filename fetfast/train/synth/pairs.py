@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from fetfast.train.synth.fit import IDENTITIES, Fit, fit_file
 from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.mask import Mask
 from fetfast.train.synth.occlude import OCCLUDED, occlude
-from fetfast.train.synth.portrait import Portrait, prepare
+from fetfast.train.synth.portrait import Portrait, mixed, prepare
 from fetfast.train.synth.regions import REGIONS
 from fetfast.train.synth.repose import as_photographed, motion, repose
 from fetfast.train.synth.workers import fill, pool
@@ -38,6 +39,8 @@ from fetfast.train.synth.workers import fill, pool
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
 PHOTO = 0.25  # of the truths are photos, and of the targets
+MIXED = 0.7  # of the pairs without a photo: of somebody between two people
+ALIKE, SHARES = 10, (0.3, 0.9)  # how many of them for each person, and how much they have of the other's skin
 SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
 TURN = np.array([0.14, 0.08])  # of yaw and pitch, radians: standard deviation
 FARTHEST = np.array([0.25, 0.15])  # beyond, cheeks and hair that the photo hides smear
@@ -88,22 +91,31 @@ def shared(kit: Facekit, fits: list[Fit], donors: np.ndarray, ring: list[int], s
 
 
 def pair(
-    model: Model, portrait: Portrait, donors: np.ndarray, wanted: np.ndarray | None, rng: np.random.Generator
+    model: Model,
+    portrait: Portrait,
+    donors: np.ndarray,
+    wanted: np.ndarray | None,
+    rng: np.random.Generator,
+    alike: Sequence[Portrait] = (),
 ) -> dict[str, np.ndarray]:
     """One pair of this person. See `train/data.py` for the arrays; `donors` f32 [D, 53] are other people's expressions,
-    `wanted` f32 [53] is e2; None: that of the photo, which is the truth then.
+    `wanted` f32 [53] is e2; None: that of the photo, which is the truth then. `alike`: people between this one and
+    others, one of whom often stands in where neither end is the photo.
 
     The blendshapes are exact where the picture is made, and the landmarker's where it is the photo.
     """
     chance = rng.random() * (1 - PHOTO)
     is_photo = wanted is not None and chance < PHOTO
     if wanted is not None and chance >= PHOTO + 0.1:
+        if alike and rng.random() < MIXED:
+            portrait = alike[rng.integers(len(alike))]
         portrait = varied(model.mask, portrait, rng)
     first = None if is_photo else random_expression(model.kit, donors, rng)
     target, target_points, target_shapes, _, before = end(model, portrait, first)
     truth, driven_points, source_shapes, regions, after = end(model, portrait, wanted)
+    flow, light = motion(model.mask, before, after)
     made = {
-        "target": target, "truth": truth, "mask": regions, "flow": motion(model.mask, before, after),
+        "target": target, "truth": truth, "mask": regions, "flow": flow, "light": light,
         "target_points": target_points, "driven_points": driven_points,
         "target_blendshapes": target_shapes, "source_blendshapes": source_shapes,
         "label": np.array(classify(source_shapes)),
@@ -188,6 +200,20 @@ def generate(
     return made | {"portraits": len(found)}
 
 
+def people_like(
+    model: Model, portrait: Portrait, others: list[tuple[Path, Fit]], size: int, seed: int
+) -> list[Portrait]:
+    """Up to ALIKE people, each between this one and one of `others`: 46 faces are learned by heart. Glasses do not mix."""
+    rng = np.random.default_rng([seed, 4])
+    out: list[Portrait] = []
+    for n in rng.permutation(len(others))[:ALIKE] if not portrait.glasses else ():
+        file, fit = others[n]
+        other = prepare(model.kit, model.mask, image.load(file), fit, size)
+        if not other.glasses and other.fit is not portrait.fit:
+            out.append(mixed(model.kit, model.mask, portrait, other, rng.uniform(*SHARES)))
+    return out
+
+
 def try_fit(facekit: Path, file: Path) -> Fit | None:
     try:
         return fit_file(open_model(facekit).kit, file)
@@ -203,12 +229,13 @@ def fill_rows(facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: 
     donors = np.stack([other.expression for path, other in found if held_out(file) or not held_out(path)])
     arrays = {p.stem: np.load(p, mmap_mode="r+", allow_pickle=False) for p in folder.glob("*.npy")}
     portrait = prepare(model.kit, model.mask, image.load(file), fit, size)
+    alike = [] if held_out(file) else people_like(model, portrait, [o for o in found if not held_out(o[0])], size, person)
     fits = [other for _, other in found]
     start = time.process_time()
     for row in range(person, len(arrays["person"]), len(found)):
         common = shared(model.kit, fits, donors, ring_of(arrays["source"], row), seed)
         wanted = None if row == common.photo else common.expression
-        made = pair(model, portrait, donors, wanted, np.random.default_rng([seed, row]))
+        made = pair(model, portrait, donors, wanted, np.random.default_rng([seed, row]), alike)
         for name, value in (mirrored(model, made) if common.mirrored else made).items():
             arrays[name][row] = value
         arrays["person"][row] = person

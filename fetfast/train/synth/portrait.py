@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fetfast.ops.crop import crop
 from fetfast.train.facekit import Facekit
@@ -16,10 +17,12 @@ from fetfast.train.synth.camera import rotation_matrix
 from fetfast.train.synth.fit import SKIN, Fit
 from fetfast.train.synth.hidden import eye_colors, fill
 from fetfast.train.synth.mask import FACE, OPENINGS, Mask, iris_rows, seen_regions
-from fetfast.train.synth.raster import concavity, rasterize, vertex_normals
+from fetfast.train.synth.raster import concavity, halve, rasterize, vertex_normals
 
 LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
 WHITER, LIGHTER, BRIGHTEST = 1.3, 1.4, 232.0  # teeth, than the whites of the eyes, which lids shade, and than skin
+LIKE = 0.7  # the power of the ratio of tones by which another's skin is brought to one's own
+EDGE = 0.02  # crop sides over which it goes over into one's own
 GLASSES_EDGE = 0.26  # of the picture's brightness, between two rows of pixels
 
 
@@ -91,7 +94,32 @@ def openness(points: np.ndarray) -> np.ndarray:
 def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) -> Portrait:
     """Everything about a photo that does not depend on the new expression."""
     photo = (crop(picture, fit.M, 2 * size).transpose(1, 2, 0) + 1) * np.float32(127.5)
-    real = ((crop(picture, fit.M, size).transpose(1, 2, 0) + 1) * 127.5 + 0.5).astype(np.uint8)
+    return _prepare(kit, mask, np.ascontiguousarray(photo), fit, wears_glasses(picture, fit))
+
+
+def mixed(kit: Facekit, mask: Mask, one: Portrait, other: Portrait, share: float) -> Portrait:
+    """Somebody between two people: `one`, with a share (0 ... 1) of the other's skin laid over theirs through the mesh,
+    brought most of the way to their tone. Eyes and mouth stay."""
+    size = len(one.photo)
+    seen, weights = draw(one.screen, mask.triangles, size, np.zeros((size, size), np.float32))
+    skin = (seen >= 0) & (mask.triangle_kind[seen] == FACE)
+    corners = mask.triangles[seen[skin]]
+    x, y, shown = np.einsum("pk,pkc->cp", weights[skin], np.c_[other.screen[:, :2], visible(mask, other.screen)][corners])
+    at = np.stack((y, x)) * size - 0.5
+    colors = np.stack([map_coordinates(other.photo[..., n], at, order=1, mode="nearest") for n in range(3)], 1)
+    own = one.photo[skin]
+    colors *= ((own.mean(0) + 1) / (colors.mean(0) + 1)) ** LIKE
+    away = gaussian_filter(skin.astype(np.float32), EDGE * size)[skin]
+    amount = share * shown * np.clip((away - 0.55) / 0.4, 0, 1)
+    photo = one.photo.copy()
+    photo[skin] = np.clip(own + amount[:, None] * (colors - own), 0, 255)
+    return _prepare(kit, mask, photo, one.fit, one.glasses)
+
+
+def _prepare(kit: Facekit, mask: Mask, photo: np.ndarray, fit: Fit, glasses: bool) -> Portrait:
+    """Of a photo f32 [2 S, 2 S, 3], seen in the crop of its fit."""
+    size = len(photo) // 2
+    real = (halve(photo) + 0.5).astype(np.uint8)
     base = (mask.neutral + np.tensordot(fit.identity, mask.identities, 1)).astype(np.float32)
     placed, screen, irises = pose_mesh(kit, mask, fit, base, fit.expression)
     points = points_of(mask, screen, irises)
@@ -118,9 +146,9 @@ def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) 
     teeth = eyes[1] / eyes[1].mean() * np.array([1.04, 1.0, 0.93]) * bright
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
-        fit, np.ascontiguousarray(photo), real, regions, base, screen, residual, np.stack(opening), gaps,
+        fit, photo, real, regions, base, screen, residual, np.stack(opening), gaps,
         left_over, light, brightness(light, normals), np.maximum(concavity(placed, mask.triangles, normals), 0),
-        trust, paint, eyes, wears_glasses(picture, fit),
+        trust, paint, eyes, glasses,
     )  # fmt: skip
 
 

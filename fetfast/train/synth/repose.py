@@ -21,6 +21,8 @@ from fetfast.train.synth.raster import concavity, halve, vertex_normals
 
 FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does
+WITHIN = 0.85  # of a Gaussian a cell wide: how much of it the mesh covers where its edge is not felt any more
+WIDER = (8.0, 4.0, 2.0, 1.0)  # cells over which the mesh's displacement is averaged, from far away to its edge
 CREASES = 6.0  # light lost a cm of concavity
 FOREHEAD = 0.3  # of that is lost there: the model dents it in spots, skin folds in lines
 BETWEEN_BROWS = 9  # landmark
@@ -30,12 +32,15 @@ COLUMNS = 7  # displacement 2, light, trust, paint 3 (of an eyeball: direction f
 @dataclass(frozen=True)
 class Drawn:
     """Where the mesh stands on a picture of S pixels: screen f32 [N, 3] (crop units, 1 / depth), the raster of twice
-    the size, and round it the displacement from the photo f32 [COARSE, COARSE, 3] (x, y, light)."""
+    the size, and round it the displacement from the photo f32 [COARSE, COARSE, 4] (x, y, light, cover): all of it
+    outside of the mesh, where cover is .5 and less, and going over into the mesh's own up to WITHIN; light f32 [N]: how
+    much brighter each vertex is than in the photo."""
 
     screen: np.ndarray
     seen: np.ndarray
     weights: np.ndarray
     around: np.ndarray
+    light: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def as_photographed(mask: Mask, portrait: Portrait) -> Drawn:
     """The mesh as it stands on the photo itself."""
     size = 2 * len(portrait.real)
     seen, weights = draw(portrait.screen, mask.triangles, size, np.zeros((size, size), np.float32))
-    return Drawn(portrait.screen, seen, weights, np.zeros((COARSE, COARSE, 3), np.float32))
+    around, light = np.zeros((COARSE, COARSE, 4), np.float32), np.ones(len(portrait.screen), np.float32)
+    return Drawn(portrait.screen, seen, weights, around, light)
 
 
 def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
@@ -95,42 +101,47 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
         portrait.iris,
         out,
     )
-    drawn = Drawn(screen, seen, weights, around)
+    drawn = Drawn(screen, seen, weights, around, columns[:, 2])
     return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(mask, seen), drawn)
 
 
-def motion(mask: Mask, target: Drawn, truth: Drawn) -> np.ndarray:
-    """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units.
+def motion(mask: Mask, target: Drawn, truth: Drawn) -> tuple[np.ndarray, np.ndarray]:
+    """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units; and how much
+    brighter it is there, less one: f16 [S / 2, S / 2].
 
     On the skin it is the mesh's, and on teeth that the target shows as well; round the face the truth looks at the
     photo from p, and the target looks there from q: q + around_target(q) = p + around_truth(p), solved for q. NaN
     elsewhere.
     """
     side = len(truth.seen) // 4
-    flow = np.empty((side, side, 2), np.float32)
-    shift = (target.screen - truth.screen)[:, :2]
+    out = np.empty((side, side, 3), np.float32)
+    change = np.c_[(target.screen - truth.screen)[:, :2], truth.light / target.light - 1]
     kind, around = mask.triangle_kind, (target.around, truth.around)
-    _motion(truth.seen, truth.weights, target.seen, mask.triangles, kind, shift, *around, flow)
-    return flow.astype(np.float16)
+    _motion(truth.seen, truth.weights, target.seen, mask.triangles, kind, change, *around, out)
+    return out[..., :2].astype(np.float16), out[..., 2].astype(np.float16)
 
 
 def fade(seen, weights, triangles, columns) -> np.ndarray:
-    """Displacement f32 [COARSE, COARSE, 3] (x, y, light): that of the nearest skin, dying away with distance."""
+    """Displacement and cover f32 [COARSE, COARSE, 4] (x, y, light, cover): the mesh's, averaged the more widely the
+    farther it is, so that neighbours outside of it move alike, and dying away with distance."""
     step = len(seen) / COARSE
     at = ((np.arange(COARSE) + 0.5) * step).astype(int)
     near = seen[np.ix_(at, at)]
     inside = near >= 0
-    found = np.zeros((COARSE, COARSE, 3), np.float32)
-    corner = triangles[near[inside]]
-    found[inside] = np.einsum("pk,pkc->pc", weights[np.ix_(at, at)][inside], columns[corner, :3])
-    found[..., 2] -= inside
-    distance, (row, column) = distance_transform_edt(~inside, return_indices=True)
-    out = found[row, column]
+    found = np.zeros((COARSE, COARSE, 4), np.float32)
+    found[inside, :3] = np.einsum("pk,pkc->pc", weights[np.ix_(at, at)][inside], columns[triangles[near[inside]], :3])
+    found[inside, 2] -= 1
+    found[inside, 3] = 1
+    out = np.zeros_like(found)
+    for width in WIDER:
+        mean = gaussian_filter(found, (width, width, 0), mode="nearest")
+        cover = mean[..., 3:]
+        share = np.clip(2 * cover, 0, 1)
+        out += share * (mean / np.maximum(cover, 1e-6) - out)
+    out[..., 3:] = cover
+    distance = gaussian_filter(distance_transform_edt(~inside), 1.0)
     weight = np.clip(1 - distance / (FADE * COARSE), 0, 1)
-    weight = (weight**2 * (3 - 2 * weight)).astype(np.float32)
-    smooth = np.stack([gaussian_filter(out[..., n], 2.0) for n in range(3)], -1)
-    far = np.clip(distance / 6, 0, 1)[..., None].astype(np.float32)
-    out = (out + (smooth - out) * far) * weight[..., None]
+    out[..., :3] *= (weight**2 * (3 - 2 * weight))[..., None]
     out[..., 2] *= np.clip(1 - distance / 3, 0, 1)  # light changes on the skin alone
     return out
 
@@ -158,28 +169,37 @@ def bilinear(image: np.ndarray, x: float, y: float, out: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _motion(seen, weights, target_seen, triangles, kind, shift, target_around, truth_around, out) -> None:
+def outside(cover: float) -> float:
+    """How much a pixel of skin goes with what surrounds the mesh: 1 at its edge, 0 from WITHIN on."""
+    return min(max((WITHIN - cover) / (WITHIN - 0.5), 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _motion(seen, weights, target_seen, triangles, kind, change, target_around, truth_around, out) -> None:
     size, side, coarse = seen.shape[0], out.shape[0], truth_around.shape[0]
     step = size // side
-    moved = np.zeros(3, np.float32)
+    moved = np.zeros(4, np.float32)
     for row in range(side):
         for column in range(side):
             at_row, at_column = row * step + step // 2, column * step + step // 2
             t = seen[at_row, at_column]
-            if t < 0:
-                x, y = (column + 0.5) / side, (row + 0.5) / side
-                bilinear(truth_around, x * coarse, y * coarse, moved)
-                to_x, to_y = x + moved[0], y + moved[1]
+            x, y = (column + 0.5) / side, (row + 0.5) / side
+            bilinear(truth_around, x * coarse, y * coarse, moved)
+            edge = 1.0 if t < 0 else outside(moved[3]) if kind[t] == FACE else 0.0
+            out[row, column, :] = 0.0
+            if edge > 0:
+                to_x, to_y, light = x + moved[0], y + moved[1], 1 + moved[2]
                 from_x, from_y = to_x, to_y
                 for _ in range(4):
                     bilinear(target_around, from_x * coarse, from_y * coarse, moved)
                     from_x, from_y = to_x - moved[0], to_y - moved[1]
-                out[row, column, 0], out[row, column, 1] = from_x - x, from_y - y
-            else:
-                for n in range(2):
-                    out[row, column, n] = 0.0
+                out[row, column, 0], out[row, column, 1] = edge * (from_x - x), edge * (from_y - y)
+                out[row, column, 2] = edge * (light / (1 + moved[2]) - 1)
+            if t >= 0:
+                for n in range(3):
                     for corner in range(3):
-                        out[row, column, n] += weights[at_row, at_column, corner] * shift[triangles[t, corner], n]
+                        own = weights[at_row, at_column, corner] * change[triangles[t, corner], n]
+                        out[row, column, n] += (1 - edge) * own
                 if kind[t] != FACE:
                     c = min(max(int(at_column + out[row, column, 0] * size), 0), size - 1)
                     r = min(max(int(at_row + out[row, column, 1] * size), 0), size - 1)
@@ -193,7 +213,7 @@ def compose(photo, seen, weights, triangles, kind, columns, around, dim, iris, o
     """The picture f32 [R, R, 3] from the raster's buffers."""
     size, coarse, fine = seen.shape[0], around.shape[0], dim.shape[0]
     a = np.zeros(columns.shape[1], np.float32)
-    moved = np.zeros(3, np.float32)
+    moved = np.zeros(4, np.float32)
     color = np.zeros(3, np.float32)
     for row in range(size):
         for column in range(size):
@@ -208,6 +228,11 @@ def compose(photo, seen, weights, triangles, kind, columns, around, dim, iris, o
             u, v, w = weights[row, column, 0], weights[row, column, 1], weights[row, column, 2]
             for n in range(columns.shape[1]):
                 a[n] = u * columns[i, n] + v * columns[j, n] + w * columns[k, n]
+            if kind[t] == FACE:
+                bilinear(around, (column + 0.5) * coarse / size, (row + 0.5) * coarse / size, moved)
+                edge = outside(moved[3])
+                a[0], a[1] = a[0] + edge * (moved[0] - a[0]), a[1] + edge * (moved[1] - a[1])
+                a[2] += edge * (1 + moved[2] - a[2])
             bilinear(photo, column + 0.5 + a[0] * size, row + 0.5 + a[1] * size, color)
             trust = a[3]
             part = kind[t]

@@ -1,0 +1,107 @@
+"""The front teeth that a mouth shows, as lines to draw: where they stand follows from the landmarks.
+
+The upper teeth go with the head and the lower ones with the chin, so each of their points is nearly a weighted mean of
+the landmarks, the same for all faces and poses (`train/teeth.py` finds the weights; on portraits to which the morphable
+model was fitted they miss its teeth by .7 pixels of a crop at 128). What lips cover is folded onto their edges: behind
+closed lips all lines lie on one another, and as lips part teeth grow out of them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from fetfast.errors import BadInput
+from fetfast.ops.topology import CHAINS
+from fetfast.spec import LANDMARKS
+
+UPPER, LOWER = 10, 8  # front teeth of each jaw
+POINTS = 2 * (UPPER + 1) + 2 * (LOWER + 1)  # between teeth: along the biting edge, then along the gums
+RING = CHAINS["lips"][1]
+LOWER_LIP, UPPER_LIP = RING[:11], RING[:9:-1]  # both from the subject's right corner to the left
+
+
+def _edges() -> np.ndarray:
+    edges = []
+    for first, count in ((0, UPPER), (2 * (UPPER + 1), LOWER)):
+        bite, gums = range(first, first + count + 1), range(first + count + 1, first + 2 * (count + 1))
+        edges += [*zip(bite, gums, strict=True), *zip(bite[:-1], bite[1:], strict=True)]
+    return np.array(edges, np.int32)
+
+
+EDGES = _edges()
+
+
+def teeth(points: Any) -> tuple[Any, Any]:
+    """The front teeth's points [B, 40, 2] of landmarks [B, 478, 2], an array or a tensor, any units of an upright crop,
+    and the lines between them i32 [E, 2], the gaps between teeth and the biting edges: what `contours` draws.
+
+        t = W points        x' = clamp(x, corners of the mouth)        y' = clamp(y, upper lip(x'), lower lip(x'))
+
+    the lips' inner edges taken as lines from landmark to landmark. A landmark that is NaN leaves no tooth.
+    Raises BadInput.
+    """
+    if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
+        raise BadInput(f"teeth(): points is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
+    weight, lower, upper, edges = _constants(points)
+    # Not a product of matrices: a CUDA graph would hold on to a workspace of cuBLAS that is not its own.
+    at = (weight[..., None] * points[:, None]).sum(2)
+    x, y = at[..., 0], at[..., 1]
+    low, high = points[:, lower], points[:, upper]
+    corners = low[:, 0, 0], low[:, -1, 0]
+    left = (corners[0] + corners[1] - abs(corners[0] - corners[1]))[:, None] / 2
+    right = (corners[0] + corners[1] + abs(corners[0] - corners[1]))[:, None] / 2
+    x = _within(x, left, right)
+    top, bottom = _line(high, x), _line(low, x)
+    y = _within(y, top, bottom)
+    return _stack(x, y), edges
+
+
+def _within(value: Any, low: Any, high: Any) -> Any:
+    """clamp(value, low, high); `high` where the lips have crossed."""
+    value = low + (value - low).clip(0, None)
+    return high - (high - value).clip(0, None)
+
+
+def _line(nodes: Any, x: Any) -> Any:
+    """The height at `x` [B, K] of the line through `nodes` [B, N, 2], which run to the right or, mirrored, to the left;
+    level beyond both ends."""
+    step = nodes[:, 1:] - nodes[:, :-1]
+    run = step[..., 0] + 1e-9  # none is that, and 0 would not do
+    share = ((x[:, :, None] - nodes[:, None, :-1, 0]) / run[:, None]).clip(0, 1)
+    return nodes[:, :1, 1] + (share * step[:, None, :, 1]).sum(2)
+
+
+def _stack(x: Any, y: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return np.stack((x, y), -1)
+    import torch
+
+    return torch.stack((x, y), -1)
+
+
+@cache
+def _weights() -> np.ndarray:
+    """f16 [40, 478]"""
+    with (files("fetfast.ops") / "teeth.npy").open("rb") as file:
+        return np.load(file, allow_pickle=False)
+
+
+def _constants(array: Any) -> tuple[Any, Any, Any, Any]:
+    """The weights, the landmarks of the lower and of the upper lip, and `EDGES`, for an array or a tensor such as this."""
+    if isinstance(array, np.ndarray):
+        return _weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
+    return _tensors(array.dtype, array.device)
+
+
+@cache
+def _tensors(dtype: Any, device: Any) -> tuple[Any, Any, Any, Any]:
+    """On a GPU copied there once."""
+    import torch
+
+    weight = torch.tensor(_weights().astype(np.float32), dtype=dtype, device=device)
+    lower, upper, edges = (torch.tensor(rows, device=device) for rows in (LOWER_LIP, UPPER_LIP, EDGES))
+    return weight, lower, upper, edges
