@@ -175,6 +175,9 @@ class Copier:
     def prepare(self, frame, face):
         return frame
 
+    def follow(self, frame, previous):
+        return None
+
     def render(self, face, target, frame):
         return {"target": target, "driver": frame, "grey": np.full_like(target, 127)}[self.gives]
 
@@ -193,7 +196,7 @@ def two(tmp_path, data):
 @pytest.mark.parametrize("gives, gap, lost", [("target", 0, 0), ("driver", 1, 0), ("grey", 0, 4)])
 def test_a_run_end_to_end(two, data, monkeypatch, gives, gap, lost):
     monkeypatch.setattr(identity, "why_not", lambda: "not today")
-    monkeypatch.setattr(reenact, "reenact", lambda engine, faces: {"frames": len(faces)})
+    monkeypatch.setattr(reenact, "reenact", lambda engine, frames: {"frames": len(list(frames))})
     monkeypatch.setattr(reenact, "describe", lambda figures: f"{figures['frames']} frames")
     figures = evaluate(Copier(gives), two, data / "clips" / "single_face.mp4", every=40)
     assert figures["targets"] == 2 and figures["drivers"] == 2 and figures["results_without_face"] == lost
@@ -202,7 +205,7 @@ def test_a_run_end_to_end(two, data, monkeypatch, gives, gap, lost):
     others = figures["others"]
     assert others["drivers"] == 1 and others["results_without_face"] == lost / 2
     assert others["measures"]["expression"]["gap_closed"] == pytest.approx(gap, abs=1e-6)
-    assert figures["measures"]["reenactment"] == {"frames": 2}
+    assert figures["measures"]["reenactment"] == {"frames": 72}  # every one
     text = table(json.loads(json.dumps(figures, allow_nan=False)))
     assert text.count("gap closed") == 2 and "each target driven by 1 of the others" in text
     assert "gap closed" in text and "identity    left out: not today" in text and "wall.png" in text

@@ -12,7 +12,7 @@ who all differ from the clip's and from each other. A measure reads targets, dri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def evaluate(
     targets: a folder of photographs, the largest face of each; None: the portraits of the data folder that the plan
     was not trained on.
     drivers: a video, or a folder of photographs; None: the data folder's clip. Of a video every `every`-th frame,
-    from the first on, is taken, and the clip is reenacted from its first frame.
+    from the first on, is taken; and the clip is reenacted from its first frame, all of it.
     known: a folder of pairs made by `fetfast synth`, of which those held out are compared with the truth.
 
     Returns what was run and under "measures" each measure's figures, or {"unavailable": why}; under "others" the same
@@ -114,14 +114,19 @@ def evaluate(
         "without_face": faceless,
         **drive([driving] * len(people)),
     }
-    if drivers.is_file() and len(driving) > 1:
-        figures["measures"]["reenactment"] = reenact.reenact(engine, [(shown.face, shown.frame) for shown in driving])
+    if drivers.is_file() and (clip := reenact.reenact(engine, every_frame(drivers))):
+        figures["measures"]["reenactment"] = clip
     if known is not None:
         figures["measures"]["pairs"] = pairs.pairs(engine, known)
     if len(people) > 1:
         count = min(OTHERS, len(people) - 1)
         figures["others"] = drive([(people[n + 1 :] + people[:n])[:count] for n in range(len(people))])
     return figures
+
+
+def every_frame(clip: Path) -> Iterator[data.Frame]:
+    for _, frame in tqdm(data.frames(clip), "reenact", disable=None, leave=False):
+        yield frame
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ scaled by the eyes, so that the head's motion, which no expression can follow, c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,13 +25,19 @@ from fetfast.ops.crop import crop
 SIDE = 128
 
 
-def reenact(engine: Engine, faces: list[tuple[Face, Frame]]) -> dict[str, float]:
-    """Mean PSNR (dB) and SSIM over the frames of a clip, but the first: two or more, each with its face.
+def reenact(engine: Engine, frames: Iterable[Frame]) -> dict[str, float] | None:
+    """Mean PSNR (dB) and SSIM over the frames of a clip in which a face is seen, but the first of them; None where
+    there is no second. Faces are followed from frame to frame, as a stream does it.
     Keys: copy_psnr, copy_ssim, psnr, ssim (of `transfer`), landmarks_psnr, landmarks_ssim."""
-    (first_face, first), *driving = faces
-    target = engine.prepare(first, first_face)
-    scores = []
-    for face, frame in driving:
+    scores: list[list[tuple[float, float]]] = []
+    target, face = None, None
+    for frame in frames:
+        face = engine.follow(frame, face)
+        if face is None:
+            continue
+        if target is None:
+            first_face, first, target = face, frame, engine.prepare(frame, face)
+            continue
         truth = _crop(frame, face)
         points = to_crop(face.landmarks[:, :2], crop_matrix(face.landmarks)).astype(np.float32)
         box = face_box(points, SIDE)
@@ -37,7 +45,7 @@ def reenact(engine: Engine, faces: list[tuple[Face, Frame]]) -> dict[str, float]
         crops = [_crop(result, first_face) for result in results]
         scores.append([(psnr(picture, truth, box), ssim(picture, truth, box)) for picture in crops])
     names = ("copy_psnr", "copy_ssim", "psnr", "ssim", "landmarks_psnr", "landmarks_ssim")
-    return dict(zip(names, np.mean(scores, axis=0).ravel().tolist(), strict=True))
+    return dict(zip(names, np.mean(scores, axis=0).ravel().tolist(), strict=True)) if scores else None
 
 
 def follow(engine: Engine, target: Target, face: Face, frame: Frame, points: NDArray[np.float32]) -> Frame:

@@ -28,21 +28,46 @@ def clip(engine):
     return [(engine.landmarker.detect(frame)[0], frame) for frame in (smile, smile, mixed)]
 
 
-def test_a_clip_that_stands_still(engine, clip):
-    figures = reenact(engine, [clip[0], clip[1]])
+@pytest.fixture
+def frames(engine, clip, monkeypatch):
+    """Its frames, in which the engine finds those faces, whatever it saw before."""
+    faces = {id(frame): face for face, frame in clip}
+    monkeypatch.setattr(engine, "follow", lambda frame, _: faces.get(id(frame)))
+    return [frame for _, frame in clip]
+
+
+def test_a_clip_that_stands_still(engine, frames):
+    figures = reenact(engine, frames[:2])
     assert figures["copy_psnr"] == pytest.approx(100) and figures["copy_ssim"] == pytest.approx(1)
     assert figures["psnr"] > 30 and figures["landmarks_psnr"] > 40  # nothing to do: nothing much is done
     assert figures["landmarks_psnr"] >= figures["psnr"] - 0.1
 
 
-def test_figures_are_means_over_the_frames_but_the_first(engine, clip):
-    both, one, other = reenact(engine, clip), reenact(engine, clip[:2]), reenact(engine, [clip[0], clip[2]])
+def test_figures_are_means_over_the_frames_but_the_first(engine, clip, frames):
+    both, one, other = reenact(engine, frames), reenact(engine, frames[:2]), reenact(engine, [frames[0], frames[2]])
     for name in both:
         assert both[name] == pytest.approx((one[name] + other[name]) / 2)
     (face, first), (there, mixed) = clip[0], clip[2]
     box = face_box(to_crop(there.landmarks[:, :2], crop_matrix(there.landmarks)), SIDE)
     crops = [crop(f, crop_matrix(who.landmarks), SIDE) for who, f in ((face, first), (there, mixed))]
     assert other["copy_psnr"] == pytest.approx(psnr(*crops, box))
+
+
+def test_faces_are_followed(engine, clip, monkeypatch):
+    seen = []
+    monkeypatch.setattr(engine, "follow", lambda frame, previous: seen.append(previous) or clip[0][0])
+    reenact(engine, [frame for _, frame in clip])
+    assert seen == [None, clip[0][0], clip[0][0]]
+
+
+def test_frames_without_a_face_are_passed_over(engine, frames):
+    empty = np.full_like(frames[0], 90)
+    assert reenact(engine, [empty, *frames[:2], empty]) == reenact(engine, frames[:2])
+    assert reenact(engine, [empty, frames[0], empty]) is None
+
+
+def test_the_line_names_all_three(engine, frames):
+    both = reenact(engine, frames)
     line = describe(both)
     assert all(f"{both[name]:.2f} dB" in line for name in ("psnr", "copy_psnr", "landmarks_psnr"))
 
