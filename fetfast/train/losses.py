@@ -106,8 +106,9 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     def blur(image: Tensor) -> Tensor:
         return window @ image @ window.mT
 
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b, cov = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2, blur(a * b) - mean_a * mean_b
+    with torch.autocast(a.device.type, enabled=False):  # in bf16 nothing would be left of a variance
+        mean_a, mean_b = blur(a), blur(b)
+        var_a, var_b, cov = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2, blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     return (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 

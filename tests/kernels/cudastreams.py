@@ -98,7 +98,7 @@ def stand_in(monkeypatch):
         return torch.from_numpy(paste(numpy(frame), M, *map(numpy, (flow, mask, color)), light=numpy(light)))
 
     def contours_there(points, size, out, edges, reach):
-        contours(numpy(points), size, numpy(out))
+        contours(numpy(points), size, numpy(out), numpy(edges))
         return out
 
     def flow_there(source, driven, size, out, widths, epsilon):

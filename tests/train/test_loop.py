@@ -108,6 +108,9 @@ def test_ssim_and_psnr_are_the_ones_that_everyone_means():
     wanted = metrics.structural_similarity(a, b, channel_axis=-1, full=True, **options)[1]
     x, y = (torch.from_numpy(2 * image - 1).permute(2, 0, 1)[None] for image in (a, b))
     got = losses.ssim_map(x, y)[0].permute(1, 2, 0).numpy()
+    with torch.autocast("cpu", torch.bfloat16):  # as in training
+        half = losses.ssim_map(x.float(), y.float())[0].permute(1, 2, 0).numpy()
+    assert np.allclose(half, got, atol=1e-4)
     assert np.allclose(got[5:-5, 5:-5], wanted[5:-5, 5:-5], atol=1e-6)
     everything = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], dtype=x.dtype)
     wanted = metrics.peak_signal_noise_ratio(a, b, data_range=1.0)
@@ -229,6 +232,11 @@ def test_a_run_begins_with_what_fits_of_a_plan(folder, tmp_path, short):
     changed = {name for name in own if not torch.equal(own[name], begun[name])}
     assert "down.3.conv.weight" in changed and "up.3.conv.weight" not in changed, "another width: stays as it was"
     assert np.array_equal(begun["down.3.conv.weight"], weights["down.3.conv.weight"].astype(np.float32))
+    more = unet.build(unet.small(S))["unet"]
+    more.down[0].conv = torch.nn.Conv2d(12, 32, 4, 2, 1, bias=False)
+    loop.take(more, "unet", plan)
+    first = more.state_dict()["down.0.conv.weight"]
+    assert np.array_equal(first[:, :11], weights["down.0.conv.weight"].astype(np.float32)) and not first[:, 11].any()
     with pytest.raises(BadInput, match="no weight of flow_fp32 fits stage unet"):
         loop.take(module, "unet", Plan.open("flow_fp32"))
 
