@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 from threadpoolctl import threadpool_limits
 
 from fetfast import image
@@ -20,13 +21,15 @@ from fetfast.train.synth.expression import random_expression
 from fetfast.train.synth.fit import SKIN, Fit, fit, fit_file
 from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.occlude import OCCLUDED, occlude
-from fetfast.train.synth.portrait import Portrait, prepare
-from fetfast.train.synth.repose import repose
+from fetfast.train.synth.mask import FACE
+from fetfast.train.synth.portrait import Portrait, mixed, prepare
+from fetfast.train.synth.repose import COARSE, COLUMNS, fade, repose
 
 SIZE = 128
 LIDS = (159, 145)  # of the subject's right eye
 LIPS = (13, 14)
 OVER = regions.OCCLUDER
+SKIN_REGION = regions.REGIONS.index("skin")
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +286,62 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
     assert off[0] < 0.85 * off[1] < 0.7 * off[2]
 
 
+def test_the_light_is_what_moved_pixels_lack(model: pairs.Model, portrait_128: Portrait) -> None:
+    """Moved by the true flow, the target is nearer to the truth with that light than without, and farther against it."""
+    off = np.zeros(3)
+    for seed in range(8):
+        made = pair_of(model, portrait_128, seed)
+        if OVER in made["mask"]:
+            continue
+        flow, light = (made[name].astype(np.float32) for name in ("flow", "light"))
+        assert light.shape == flow.shape[:2] and np.array_equal(np.isnan(light), np.isnan(flow[..., 0]))
+        y, x = np.mgrid[: SIZE // 2, : SIZE // 2] * 2 + 1
+        at = np.nan_to_num(flow) * SIZE
+        moved, truth = (
+            map_coordinates(made[name].mean(2), place, order=1, mode="nearest")
+            for name, place in (("target", (y + at[..., 1] - 0.5, x + at[..., 0] - 0.5)), ("truth", (y - 0.5, x - 0.5)))
+        )
+        skin = (made["mask"][::2, ::2] == SKIN_REGION) & np.isfinite(light)
+        off += [np.square(moved * (1 + t * light) - truth)[skin].mean() for t in (1, 0, -1)]
+    assert off[0] < 0.85 * off[1] < 0.75 * off[2]
+
+
+def test_what_surrounds_the_face_moves_alike() -> None:
+    """Neighbours on the mesh's edge that go opposite ways pull what is far from it nowhere; its edge is felt by half."""
+    size = 10 * COARSE
+    seen = np.full((size, size), -1, np.int32)
+    row = (np.arange(size) // 10) % 2  # one row of the coarse grid up, the next one down
+    seen[:, : size // 2] = row[:, None]
+    columns = np.zeros((2, COLUMNS), np.float32)
+    columns[:, 1], columns[:, 2] = (0.01, -0.01), 1
+    around = fade(seen, np.full((size, size, 3), 1 / 3, np.float32), np.array([[0] * 3, [1] * 3], np.int32), columns)
+    middle, edge = around[10:-10], COARSE // 2
+    assert np.abs(middle[:, edge + 4 :, 1]).max() < 0.0005
+    assert np.allclose(middle[:, edge - 1 : edge + 1, 3].mean(1), 0.5, atol=0.05)
+    columns[:, 1] = 0.01
+    whole = fade(seen, np.full((size, size, 3), 1 / 3, np.float32), np.array([[0] * 3, [1] * 3], np.int32), columns)
+    along = whole[COARSE // 2, :, 1]
+    assert along[edge] > 0.009 and along[-1] == 0 and (np.diff(along[edge:]) <= 1e-6).all()
+    assert np.abs(np.diff(along)).max() < 0.0025, "and dies away without a step"
+
+
+def test_between_two_people(model: pairs.Model, portrait_128: Portrait, data: Path) -> None:
+    file = data / "portraits" / "005.jpg"
+    other = prepare(model.kit, model.mask, image.load(file), fit_file(model.kit, file), SIZE)
+    same = mixed(model.kit, model.mask, portrait_128, other, 0.0)
+    assert np.abs(same.real.astype(int) - portrait_128.real).max() <= 1
+    both = mixed(model.kit, model.mask, portrait_128, other, 0.8)
+    assert both.fit is portrait_128.fit
+    change = np.abs(both.photo - portrait_128.photo).mean(2)
+    x, y = (portrait_128.screen[:, :2] * len(change)).astype(int).T
+    cheek = model.mask.landmarks[[50, 280]]
+    assert change[y, x][cheek].min() > 2 and change[:20].max() == 0
+    for part in (portrait_128.regions == regions.REGIONS.index(name) for name in ("background", "eyes")):
+        assert np.median(change[::2, ::2][part]) < 0.5 and np.mean(change[::2, ::2][part]) < 2
+    tone = [p.photo[y, x][model.mask.kind == FACE].mean(0) for p in (portrait_128, both, other)]
+    assert np.abs(tone[1] - tone[0]).max() < 0.6 * np.abs(tone[2] - tone[0]).max() + 4
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_covers_a_face_is_still_and_marked(portrait_128: Portrait, fitted: Fit, seed: int) -> None:
     size, photo = SIZE, portrait_128.real
@@ -290,7 +349,10 @@ def test_what_covers_a_face_is_still_and_marked(portrait_128: Portrait, fitted: 
         "target": photo, "truth": 255 - photo, "target_points": fitted.landmarks,
         "mask": np.zeros((size, size), np.uint8),
     }  # fmt: skip
-    occlude(made, np.random.default_rng(seed))
+    bright, dim = (made | {"target": np.full_like(photo, level)} for level in (255, 190))
+    for one in (bright, dim, made):
+        occlude(one, np.random.default_rng(seed))
+    assert (bright["target"].astype(int) >= dim["target"].astype(int) - 3).all(), "white does not run over to black"
     over = made["mask"] == OVER
     assert 0.003 < over.mean() < 0.35 and set(np.unique(made["mask"])) == {0, OVER}
     apart = np.abs(made["target"].astype(int) - made["truth"]).mean(2)
