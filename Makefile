@@ -38,7 +38,7 @@ parity: $(VENV)  ## our face models against MediaPipe's, in an environment of it
 		"$$($(RUN) -c 'from fetfast import assets; print(assets.path("face_landmarker.task"))')"
 	$(RUN) bench/parity.py compare $(DATA)/portraits out/parity.npz bench/results/parity.json
 
-sheet: $(VENV)   ## 12 held-out portraits under 6 expressions, 512 x 512: out/sheet.jpg
+sheet: $(VENV)   ## 12 faces never trained on, under 6 expressions, 512 x 512: out/sheet.jpg
 	$(RUN) -m fetfast.evaluate.sheet
 
 bench: $(VENV)    ## every figure of the record, on a quiet machine: bench/results/, the tables and plots made of it

@@ -95,6 +95,7 @@ class Loop:
         if mode == "relative" and "source" in needed:
             raise Unavailable(f"{engine.plan.name} looks at the driver's picture: it has no relative mode")
         self._engine, self.mode, self._smooth, self._which = engine, mode, smooth, face
+        self._reads = [path for path in (source, target) if isinstance(path, str | os.PathLike)]
         self._keeps_driver = side_by_side or bool(needed & {"source"})
         self._smoother, self._neutral = Smoother(smooth), Neutral()
         # One core: the stages share the others, and a network on all of them waits for the slowest.
@@ -170,8 +171,14 @@ class Loop:
         resolution, settle = self._engine.plan.spec.resolution, self.mode == "relative"
         return open_target(target, resolution, self._which, self._smooth, settle, self._hwaccel)
 
+    def check_output(self, path: str | os.PathLike[str]) -> None:
+        """Raises BadInput for a file that is being read: to write it would be its end."""
+        if os.path.exists(path) and any(os.path.exists(read) and os.path.samefile(path, read) for read in self._reads):
+            raise BadInput(f"{os.fspath(path)} is being read, expected another file to write to")
+
     def record(self, path: str) -> None:
         """Writes all that comes from now on, with the driving file's sound if it is recorded from the start."""
+        self.check_output(path)
         sound = self.source.sound if self.stats.frames == 0 else None
         recorder = Recorder(path, self.source.rate, self.source.time_base, sound, self.source.live, self.stats)
         self.stop_recording()

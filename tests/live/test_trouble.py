@@ -1,5 +1,6 @@
 """What goes wrong while a loop runs, on the target's side and over time: a clear message, and a playable recording."""
 
+import shutil
 import sys
 import threading
 from fractions import Fraction
@@ -52,6 +53,18 @@ def test_nobody_is_there_for_a_minute(engine, driver, portrait_file, tmp_path, m
     with Reader(tmp_path / "out.mp4") as reader:
         times = [at for at, _ in reader]
     assert len(times) == 65 and times[-1] == 60 + Fraction(4, 25) and reader.trouble is None
+
+
+def test_what_is_read_is_not_written_over(engine, clip, portrait_file, tmp_path):
+    film = tmp_path / "film.mp4"
+    shutil.copy(clip, film)
+    (tmp_path / "link.mp4").symlink_to(film)
+    whole = film.read_bytes()
+    with Loop(engine, str(film), portrait_file) as loop, pytest.raises(BadInput, match="film.mp4 is being read"):
+        loop.record(str(film))
+    with pytest.raises(BadInput, match=r"link.mp4 is being read, expected another file to write to"):
+        transfer(engine, film, portrait_file, tmp_path / "link.mp4")
+    assert film.read_bytes() == whole
 
 
 @pytest.mark.parametrize(("size", "side"), [((2160, 3840), 1800), ((360, 640), 60)])
