@@ -214,10 +214,10 @@ def driven_map(scene: Scene, driven_points: Tensor) -> Tensor:
 
 
 def teeth_map(scene: Scene, driven_points: Tensor) -> Tensor:
-    """[B, 1, S, S] contours of the front teeth that the lips wanted leave free, 0 ... 1."""
-    S = scene.target.resolution
+    """[B, 1, 2 S, 2 S] contours of the front teeth that the lips wanted leave free, 0 ... 1."""
+    side = 2 * scene.target.resolution
     points, edges = teeth(driven_points)
-    return contours(points, S, out=scene.buffer("teeth_map", 1, S, S), edges=edges)
+    return contours(points, side, out=scene.buffer("teeth_map", 1, side, side), edges=edges)
 
 
 def first_flow(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ terms is flow 0 and mask 1.
 basis, and a learned correction to it. The U-Net reads what the landmarks alone achieve (the first flow, and the crop
 warped by it) and gives a correction of the flow, a light, a mask and a colour, so that the target's own pixels survive:
 light folds and unfolds skin, colour paints what no pixel shows. It upsamples by repetition and convolves 3x3, which
-leaves no checkerboard.
+leaves no checkerboard. What it paints is twice as fine as what it works on: mask and lightness by sub-pixels (Shi et
+al., CVPR 2016), hue between pixels, as video has it; for a tooth is three pixels wide.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no 
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
 WIDER = (32, 8)  # parts of the side over which motion is averaged too: it reaches farther than a face's edge
+HEAD = (2, 1, 3, 4, 4)  # channels: of the flow, the light, the hue; of lightness and mask for each of four sub-pixels
 LIGHT = 0.5  # the most that skin is lit or dimmed
 
 
@@ -58,14 +60,14 @@ def paper(S: int = 256) -> Spec:
 
 
 def small(S: int = 128) -> Spec:
-    """What ships. S: a multiple of 32; weights learned at one S serve no other."""
-    inputs = _images(S, target=3, warped=3, target_map=1, driven_map=1, teeth_map=1, first_flow=2)
+    """What ships. S: a multiple of 32; weights learned at one S serve no other. What it gives has twice that side."""
+    inputs = (*_images(S, target=3, warped=3, target_map=1, driven_map=1, first_flow=2), *_images(2 * S, teeth_map=1))
     return replace(
         paper(S),
         size="small",
-        stages=(flow.FUSE, Stage("unet", inputs, _images(S, flow=2, light=1, mask=1, color=3))),
+        stages=(flow.FUSE, Stage("unet", inputs, _images(2 * S, flow=2, light=1, mask=1, color=3))),
         paste={part: part for part in ("flow", "light", "mask", "color")},
-        args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 24, 16]},
+        args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 20, 16]},
     )
 
 
@@ -132,6 +134,11 @@ def _blurred(x: Tensor, parts: int) -> Tensor:
     return F.interpolate(F.avg_pool2d(x, n), scale_factor=float(n), mode="bilinear", align_corners=False)
 
 
+def _between(x: Tensor) -> Tensor:
+    """Twice as fine, linear between pixels."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
 def _encoder(channels: int, widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*(Block(a, b, 4, 2) for a, b in zip([channels, *widths], widths, strict=False)))
 
@@ -165,15 +172,15 @@ class WarpUNet(nn.Module):
 
     def __init__(self, down: list[int], up: list[int]) -> None:  # channels at S/2, S/4, ...; at ..., S/2, S
         super().__init__()
-        self.down = _encoder(11, down)
+        self.down = _encoder(10, down)
         below = zip([down[-1], *up], down[-2::-1], up[:-1], strict=False)
         self.up = nn.ModuleList(Block(a + skip, b) for a, skip, b in below)
-        self.last = nn.Conv2d(up[-2] + 8 + 2 * len(WIDER), up[-1], 3, 1, 1)
+        self.full = nn.Conv2d(up[-2] + 7 + 2 * len(WIDER) + 4, up[-1], 3, 1, 1)
         self.tone = Tone(up[-1])
-        self.head = HeadF32(up[-1], 7, 3, 1, 1)
+        self.head = HeadF32(up[-1], sum(HEAD), 3, 1, 1)
         with torch.no_grad():
             self.head.weight[:3] = 0
-            self.head.get_parameter("bias").copy_(torch.tensor([0, 0, 0, MASK_BIAS, 0, 0, 0]))
+            self.head.get_parameter("bias").copy_(torch.tensor([0] * (sum(HEAD) - 4) + [MASK_BIAS] * 4))
 
     def forward(
         self,
@@ -181,15 +188,15 @@ class WarpUNet(nn.Module):
         warped: Tensor,  # f32 [B, 3, S, S]
         target_map: Tensor,  # f32 [B, 1, S, S]
         driven_map: Tensor,  # f32 [B, 1, S, S]
-        teeth_map: Tensor,  # f32 [B, 1, S, S]
         first_flow: Tensor,  # f32 [B, 2, S, S]
-    ) -> dict[str, Tensor]:
+        teeth_map: Tensor,  # f32 [B, 1, 2 S, 2 S]
+    ) -> dict[str, Tensor]:  # f32 [B, ..., 2 S, 2 S]
         # What landmarks leave to correct grows with how far they go: inside, flow is in units of the farthest.
         farthest = first_flow.abs().amax((1, 2, 3), keepdim=True)
         unit = farthest + STILL
         motion = first_flow / unit
-        dtype = self.last.weight.dtype
-        x = torch.cat((target, warped, target_map, driven_map, motion, teeth_map), 1).to(dtype)
+        dtype = self.full.weight.dtype
+        x = torch.cat((target, warped, target_map, driven_map, motion), 1).to(dtype)
         skips = []
         for block in self.down:
             x = block(x)
@@ -198,16 +205,18 @@ class WarpUNet(nn.Module):
         for block in self.up:
             x = block(torch.cat((upsample(x), skips.pop()), 1))
         wide = (_blurred(motion, n) for n in WIDER)
-        near = torch.cat((warped, target_map, driven_map, motion, *wide, teeth_map), 1)
-        x = self.last(torch.cat((upsample(x), near.to(dtype)), 1))
+        near = torch.cat((warped, target_map, driven_map, motion, *wide, F.pixel_unshuffle(teeth_map, 2)), 1)
+        x = self.full(torch.cat((upsample(x), near.to(dtype)), 1))
         scale, shift = self.tone(target).to(dtype).chunk(2, 1)
         x = F.leaky_relu(x * (1 + scale) + shift, 0.2)
-        offset, light, mask, color = self.head(x).split((2, 1, 1, 3), 1)
+        offset, light, hue, lightness, mask = self.head(x).split(HEAD, 1)
         # A face that no landmark moves stays as it is; from one pixel on the network has its way.
         moved = (first_flow.shape[-1] * farthest).clamp(max=1)
-        flow = first_flow + moved * unit * offset
-        light = LIGHT * moved * light.tanh()
-        return {"flow": flow, "light": light, "mask": moved * mask.sigmoid(), "color": color.tanh()}
+        flow = _between(first_flow + moved * unit * offset)
+        light = _between(LIGHT * moved * light.tanh())
+        mask = moved * F.pixel_shuffle(mask, 2).sigmoid()
+        color = (_between(hue) + F.pixel_shuffle(lightness, 2)).tanh()
+        return {"flow": flow, "light": light, "mask": mask, "color": color}
 
 
 class MapFuse(nn.Module):

@@ -22,7 +22,7 @@ INSIDE = 20.0  # how much more a pixel between parted lips counts: few, often pa
 TEETH = 1.0  # how much more it counts there to be too dark: what may be teeth or their shadow is shown as teeth
 MOVED = 3.0  # how much more than others a pixel's motion counts at most
 BACKGROUND = 0.3  # how much a pixel outside of the face counts
-PATCH = 48  # side in pixels at which a mouth or an eye is looked at closely
+PATCH = 96  # side in pixels at which a mouth or an eye is looked at closely: what a crop at 256 has of a mouth
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -32,10 +32,10 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def compose(picture: Tensor, out: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What `ops.paste` makes of the picture, which is finer than the network's outputs: warped and lit alone, and with
-    the mask's colours; both as fine as the picture."""
-    factor = picture.shape[-1] / out["flow"].shape[-1]
-    fine = {k: F.interpolate(v, scale_factor=factor, mode="bilinear", align_corners=False) for k, v in out.items()}
+    """What `ops.paste` makes of the picture, which is as fine as the network's outputs or finer: warped and lit alone,
+    and with the mask's colours; both as fine as the picture."""
+    size = picture.shape[-2:]
+    fine = {k: F.interpolate(v, size, mode="bilinear", align_corners=False) for k, v in out.items()}
     lit = warp(picture, fine["flow"])
     if "light" in fine:
         lit = (lit + 1) * (1 + fine["light"]) - 1
@@ -152,7 +152,7 @@ def lit(light: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def patches(picture: Tensor, points: Tensor) -> Tensor:
-    """[3 B, 3, 48, 48]: the mouth, the right and the left eye of each picture, squares about their landmarks."""
+    """[3 B, 3, 96, 96]: the mouth, the right and the left eye of each picture, squares about their landmarks."""
     grid = _centres(PATCH, points)
     out = []
     for part, _ in PARTS:
@@ -166,7 +166,7 @@ def patches(picture: Tensor, points: Tensor) -> Tensor:
 
 
 class Critic(nn.Sequential):
-    """A patch critic [N, 3, 48, 48] -> [N, 1, 10, 10] (Isola et al. 2017): each output judges 22 x 22 pixels."""
+    """A patch critic [N, 3, 96, 96] -> [N, 1, 22, 22] (Isola et al. 2017): each output judges 22 x 22 pixels."""
 
     def __init__(self, width: int = 32) -> None:
         norm = nn.utils.parametrizations.spectral_norm

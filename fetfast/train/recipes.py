@@ -52,6 +52,11 @@ def run(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in out.items()}
 
 
+def coarse(out: dict[str, Tensor], size: int) -> dict[str, Tensor]:
+    """The outputs as the truth has them: averaged down, where they are finer."""
+    return {name: losses.coarse(tensor, size) for name, tensor in out.items()}
+
+
 # The fuse stage: driven landmarks.
 
 
@@ -91,7 +96,7 @@ def picture_loss(
     truth, points = batch["truth"], batch["driven_points"]
     size = truth.shape[-1]
     lit, fine = losses.compose(batch["picture"], out)
-    moved, result = losses.coarse(lit, size), losses.coarse(fine, size)
+    moved, result, out = losses.coarse(lit, size), losses.coarse(fine, size), coarse(out, size)
     weight, parts = losses.importance(points, size), losses.parts(points, size)
     teeth = losses.TEETH * losses.between_lips(points, size)
     real, fake = losses.patches(batch["truth_fine"], points), losses.patches(fine, points)
@@ -122,6 +127,7 @@ def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, 
     flow and light alone and of its result; PSNR within the mouth's box; and, where the true flow is known, by how many
     pixels of a crop at 128 the landmarks' and the network's miss it on the face (root mean square)."""
     out, truth = run(module, stage, batch), batch["truth"]
+    moved = coarse(out, truth.shape[-1])["flow"]
     lit, result = (losses.coarse(picture, truth.shape[-1]) for picture in losses.compose(batch["picture"], out))
     shown = {"copy": batch["target"], "warp": batch["warped"], "lit": lit, "net": result}
     figures = {}
@@ -131,7 +137,7 @@ def picture_figures(module: nn.Module, stage: Stage, batch: Batch) -> dict[str, 
         figures[f"{name}_mouth"] = losses.psnr(picture, truth, batch["driven_points"][:, list(losses.PARTS[0][0])])
     if "flow" in batch:
         face = losses.ellipse(batch["driven_points"], truth.shape[-1])
-        for name, flow in (("warp", batch["first_flow"]), ("net", out["flow"])):
+        for name, flow in (("warp", batch["first_flow"]), ("net", moved)):
             figures[f"{name}_motion"] = losses.motion(flow, batch["flow"], face).sqrt()
     return figures
 
