@@ -110,8 +110,9 @@ class Spec:
         _check(bool(names) and len(set(names)) == len(names), f"stages are {names}, expected different names")
         given = {tensor.name for stage in stages for tensor in stage.outputs}  # between stages: of any size
         for name, shape in ((t.name, t.shape) for stage in stages for t in stage.inputs if t.name not in given):
-            fits = len(shape) != 3 or shape[1:] == (resolution, resolution)
-            _check(fits, f"{name} is {list(shape)}, expected {[shape[0], resolution, resolution]}, as the resolution")
+            fits = len(shape) != 3 or shape[1:] in ((resolution, resolution), (2 * resolution, 2 * resolution))
+            wanted = f"{[shape[0], resolution, resolution]}, as the resolution, or twice as fine"
+            _check(fits, f"{name} is {list(shape)}, expected {wanted}")
         return Spec(data["family"], data["size"], resolution, stages, tuple(tasks), dict(paste), dict(data["args"]))
 
 

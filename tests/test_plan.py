@@ -321,7 +321,7 @@ STAGE = SPEC_JSON["stages"][0]
                 "spec": SPEC_JSON
                 | {"stages": [STAGE | {"inputs": [{"name": "a", "shape": [3, 8, 9], "dtype": "float32"}]}]}
             },
-            r"a is \[3, 8, 9\], expected \[3, 8, 8\], as the resolution",
+            r"a is \[3, 8, 9\], expected \[3, 8, 8\], as the resolution, or twice as fine",
         ),
         ({"spec": SPEC_JSON | {"tasks": ["fly"]}}, "tasks"),
         ({"spec": SPEC_JSON | {"tasks": [[]]}}, "tasks"),

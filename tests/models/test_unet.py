@@ -66,9 +66,27 @@ def test_a_new_network_gives_the_landmarks_warp() -> None:
     inputs = small_inputs()
     with torch.inference_mode():
         result = unet.build(unet.small())["unet"](**inputs)
-    assert torch.equal(result["flow"], inputs["first_flow"])
+    twice = torch.nn.functional.interpolate(inputs["first_flow"], scale_factor=2.0, mode="bilinear")
+    assert torch.equal(result["flow"], twice)
     assert result["mask"].max() < 0.2
     assert result["color"].abs().max() <= 1
+
+
+def test_mask_and_lightness_are_finer_than_the_network() -> None:
+    """Each of four sub-pixels has channels of its own; the hue has one for all four."""
+    net = unet.build(unet.small())["unet"]
+    with torch.inference_mode():
+        net.head.weight.zero_()
+        net.head.bias[-8:] = torch.tensor([0.1, 0.2, 0.3, 0.4, -1.0, 0.0, 1.0, 2.0])
+        result = net(**small_inputs())
+    assert {name: tuple(t.shape) for name, t in result.items()} == {
+        tensor.name: (1, *tensor.shape) for tensor in unet.small().stage("unet").outputs
+    }
+    for name, wanted in (
+        ("mask", torch.tensor([[-1.0, 0.0], [1.0, 2.0]]).sigmoid()),
+        ("color", torch.tensor([[0.1, 0.2], [0.3, 0.4]]).tanh()),
+    ):
+        assert torch.allclose(result[name], wanted.repeat(128, 128).expand_as(result[name]), atol=1e-6)
 
 
 def test_a_new_fusion_is_the_linear_one() -> None:
