@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -95,7 +96,7 @@ class Loop:
         if mode == "relative" and "source" in needed:
             raise Unavailable(f"{engine.plan.name} looks at the driver's picture: it has no relative mode")
         self._engine, self.mode, self._smooth, self._which = engine, mode, smooth, face
-        self._reads = [path for path in (source, target) if isinstance(path, str | os.PathLike)]
+        self._reads = {"source": source}
         self._keeps_driver = side_by_side or bool(needed & {"source"})
         self._smoother, self._neutral = Smoother(smooth), Neutral()
         # One core: the stages share the others, and a network on all of them waits for the slowest.
@@ -169,11 +170,14 @@ class Loop:
 
     def _open_target(self, target: Any) -> Still | Moving:
         resolution, settle = self._engine.plan.spec.resolution, self.mode == "relative"
-        return open_target(target, resolution, self._which, self._smooth, settle, self._hwaccel)
+        opened = open_target(target, resolution, self._which, self._smooth, settle, self._hwaccel)
+        self._reads["target"] = target
+        return opened
 
     def check_output(self, path: str | os.PathLike[str]) -> None:
         """Raises BadInput for a file that is being read: to write it would be its end."""
-        if os.path.exists(path) and any(os.path.exists(read) and os.path.samefile(path, read) for read in self._reads):
+        read = [Path(name) for name in self._reads.values() if isinstance(name, str | os.PathLike)]
+        if any(file.exists() and Path(path).exists() and file.samefile(path) for file in read):
             raise BadInput(f"{os.fspath(path)} is being read, expected another file to write to")
 
     def record(self, path: str) -> None:

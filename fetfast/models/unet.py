@@ -179,7 +179,9 @@ class WarpUNet(nn.Module):
         self.tone = Tone(up[-1])
         self.head = HeadF32(up[-1], sum(HEAD), 3, 1, 1)
         with torch.no_grad():
-            self.head.weight[:3] = 0
+            self.head.weight[:3] = 0  # what is the landmarks' stays as it is, and sub-pixels begin alike:
+            self.head.weight[-8:-4] = 0  # else a pattern is left where nothing tells them apart (Aitken et al. 2017)
+            self.head.weight[-4:] = self.head.weight[-1]
             self.head.get_parameter("bias").copy_(torch.tensor([0] * (sum(HEAD) - 4) + [MASK_BIAS] * 4))
 
     def forward(

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fetfast.errors import BadInput
+from fetfast.ops.anchors import namespace
 from fetfast.ops.topology import CHAINS
 from fetfast.spec import LANDMARKS
 
@@ -28,7 +30,7 @@ def _edges() -> np.ndarray:
     edges = []
     for first, count in ((0, UPPER), (2 * (UPPER + 1), LOWER)):
         bite, gums = range(first, first + count + 1), range(first + count + 1, first + 2 * (count + 1))
-        edges += [*zip(bite, gums, strict=True), *zip(bite[:-1], bite[1:], strict=True)]
+        edges += [*zip(bite, gums, strict=True), *pairwise(bite)]
     return np.array(edges, np.int32)
 
 
@@ -46,24 +48,15 @@ def teeth(points: Any) -> tuple[Any, Any]:
     """
     if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
         raise BadInput(f"teeth(): points is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
+    xp = namespace(points)
     weight, lower, upper, edges = _constants(points)
-    # Not a product of matrices: a CUDA graph would hold on to a workspace of cuBLAS that is not its own.
-    at = (weight[..., None] * points[:, None]).sum(2)
-    x, y = at[..., 0], at[..., 1]
+    # Tensors by no product of matrices: a CUDA graph would hold on to a workspace of cuBLAS that is not its own.
+    at = weight @ points if xp is np else (weight[..., None] * points[:, None]).sum(2)
     low, high = points[:, lower], points[:, upper]
-    corners = low[:, 0, 0], low[:, -1, 0]
-    left = (corners[0] + corners[1] - abs(corners[0] - corners[1]))[:, None] / 2
-    right = (corners[0] + corners[1] + abs(corners[0] - corners[1]))[:, None] / 2
-    x = _within(x, left, right)
-    top, bottom = _line(high, x), _line(low, x)
-    y = _within(y, top, bottom)
-    return _stack(x, y), edges
-
-
-def _within(value: Any, low: Any, high: Any) -> Any:
-    """clamp(value, low, high); `high` where the lips have crossed."""
-    value = low + (value - low).clip(0, None)
-    return high - (high - value).clip(0, None)
+    a, b = low[:, :1, 0], low[:, -1:, 0]
+    x = xp.minimum(xp.maximum(at[..., 0], xp.minimum(a, b)), xp.maximum(a, b))
+    y = xp.minimum(xp.maximum(at[..., 1], _line(high, x)), _line(low, x))
+    return xp.stack((x, y), -1), edges
 
 
 def _line(nodes: Any, x: Any) -> Any:
@@ -75,14 +68,6 @@ def _line(nodes: Any, x: Any) -> Any:
     return nodes[:, :1, 1] + (share * step[:, None, :, 1]).sum(2)
 
 
-def _stack(x: Any, y: Any) -> Any:
-    if isinstance(x, np.ndarray):
-        return np.stack((x, y), -1)
-    import torch
-
-    return torch.stack((x, y), -1)
-
-
 @cache
 def _weights() -> np.ndarray:
     """f32 [40, 478]; rows sum to 1, which halves do only nearly."""
@@ -92,7 +77,7 @@ def _weights() -> np.ndarray:
 
 
 def _constants(array: Any) -> tuple[Any, Any, Any, Any]:
-    """The weights, the landmarks of the lower and of the upper lip, and `EDGES`, for an array or a tensor such as this."""
+    """The weights, the landmarks of the lower and the upper lip, and `EDGES`, for an array or a tensor such as this."""
     if isinstance(array, np.ndarray):
         return _weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
     return _tensors(array.dtype, array.device)

@@ -154,12 +154,14 @@ def start(recipe: Recipe, module: nn.Module, seed: int, begin: Plan | None = Non
 
 def take(module: nn.Module, stage: str, plan: Plan) -> None:
     """Gives the module those weights of the plan's stage that have the name and shape of one of its own. A convolution
-    that has gained inputs since, its last ones, begins without them (with zeros); one that has lost them, also."""
+    that has gained inputs since begins with zeros for them, and one that has lost some without their weights: they are
+    taken for its last ones."""
     own = module.state_dict()
     fits = {}
     for name, weight in plan.stage_weights(stage).items():
         value = torch.tensor(weight.astype(np.float32))
-        if name in own and value.ndim == 4:
+        layer = module.get_submodule(name.rpartition(".")[0]) if name in own else None
+        if isinstance(layer, nn.Conv2d) and value.ndim == 4:
             value = F.pad(value, (0, 0, 0, 0, 0, own[name].shape[1] - value.shape[1]))  # less than 0: cut off
         if name in own and own[name].shape == value.shape:
             fits[name] = value

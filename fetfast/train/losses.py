@@ -86,7 +86,7 @@ def l1(picture: Tensor, truth: Tensor, weight: Tensor, lean: Tensor | float = 0.
     return ((missing.abs() + lean * missing.clamp(min=0)) * weight).mean() / weight.mean()
 
 
-def gradients(picture: Tensor, truth: Tensor, weight: Tensor, scales: int = 3) -> Tensor:
+def gradients(picture: Tensor, truth: Tensor, weight: Tensor, scales: int = 4) -> Tensor:
     """Mean absolute difference of the horizontal and vertical differences, over an image pyramid: edges in place."""
     total = picture.new_zeros(())
     for _ in range(scales):
@@ -144,7 +144,7 @@ def motion(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return (distance * weight * known).sum((1, 2, 3)) / (weight * known).sum((1, 2, 3)).clamp(min=1)
 
 
-def lit(light: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def relighting(light: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Mean squared distance, in tenths, of the light to the true one [B, 1, S, S] where that is known (no NaN)."""
     known = truth.isfinite()
     distance = (10 * (light - truth.where(known, light.detach()))).square()

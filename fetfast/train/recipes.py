@@ -14,6 +14,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from fetfast.models.layers import upsample
 from fetfast.ops.topology import EYES, IRISES, LIPS
 from fetfast.plan import SHIPPED, Plan
 from fetfast.spec import LANDMARKS, Stage
@@ -104,7 +105,7 @@ def picture_loss(
     terms = {
         "l1": 10 * losses.l1(result, truth, weight, teeth),
         "ssim": 20 * losses.ssim(result, truth, weight),
-        "gradients": 10 * losses.gradients(result, truth, weight),
+        "gradients": 10 * losses.gradients(fine, batch["truth_fine"], upsample(weight)),
         "details": 3 * losses.l1(fake, real, one) + 6 * losses.gradients(fake, real, one),  # sharp as the frame
         "beneath": 3 * losses.l1(moved, truth, weight),  # flow and light learn where the mask hides them too
         "above": 2 * losses.l1(out["color"], truth, parts, teeth),  # and the colour where it may have to be seen
@@ -115,7 +116,7 @@ def picture_loss(
     if "flow" in batch:
         terms["motion"] = 10 * losses.motion(out["flow"], batch["flow"], even).mean()
     if "light" in batch and "light" in out:
-        terms["light"] = 1 * losses.lit(out["light"], batch["light"], even)
+        terms["light"] = losses.relighting(out["light"], batch["light"], even)
     if critic is None:
         return terms, None
     terms["critic"] = -0.05 * critic(fake).mean()

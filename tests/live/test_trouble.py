@@ -60,9 +60,13 @@ def test_what_is_read_is_not_written_over(engine, clip, portrait_file, tmp_path)
     shutil.copy(clip, film)
     (tmp_path / "link.mp4").symlink_to(film)
     whole = film.read_bytes()
-    with Loop(engine, str(film), portrait_file) as loop, pytest.raises(BadInput, match="film.mp4 is being read"):
+    with Loop(engine, str(film), portrait_file) as loop, pytest.raises(BadInput, match=r"film\.mp4 is being read"):
         loop.record(str(film))
-    with pytest.raises(BadInput, match=r"link.mp4 is being read, expected another file to write to"):
+    with Loop(engine, str(clip), portrait_file) as loop:
+        loop.target = str(film)
+        with pytest.raises(BadInput, match="is being read"):
+            loop.record(str(film))
+    with pytest.raises(BadInput, match=r"link\.mp4 is being read, expected another file to write to"):
         transfer(engine, film, portrait_file, tmp_path / "link.mp4")
     assert film.read_bytes() == whole
 

@@ -20,8 +20,8 @@ from fetfast.train.synth.company import company, ring_of
 from fetfast.train.synth.expression import random_expression
 from fetfast.train.synth.fit import SKIN, Fit, fit, fit_file
 from fetfast.train.synth.labels import LABELS, classify
-from fetfast.train.synth.occlude import OCCLUDED, occlude
 from fetfast.train.synth.mask import FACE
+from fetfast.train.synth.occlude import OCCLUDED, occlude
 from fetfast.train.synth.portrait import Portrait, mixed, prepare
 from fetfast.train.synth.repose import COARSE, COLUMNS, fade, repose
 
@@ -287,7 +287,7 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
 
 
 def test_the_light_is_what_moved_pixels_lack(model: pairs.Model, portrait_128: Portrait) -> None:
-    """Moved by the true flow, the target is nearer to the truth with that light than without, and farther against it."""
+    """Moved by the true flow, the target is nearer to the truth with that light than without, and than against it."""
     off = np.zeros(3)
     for seed in range(8):
         made = pair_of(model, portrait_128, seed)
@@ -307,7 +307,7 @@ def test_the_light_is_what_moved_pixels_lack(model: pairs.Model, portrait_128: P
 
 
 def test_what_surrounds_the_face_moves_alike() -> None:
-    """Neighbours on the mesh's edge that go opposite ways pull what is far from it nowhere; its edge is felt by half."""
+    """Neighbours on the mesh's edge that go opposite ways pull what is far from it nowhere; an edge covers by half."""
     size = 10 * COARSE
     seen = np.full((size, size), -1, np.int32)
     row = (np.arange(size) // 10) % 2  # one row of the coarse grid up, the next one down

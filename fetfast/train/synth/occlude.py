@@ -19,7 +19,7 @@ HAIRS = np.array([(28, 24, 22), (62, 43, 32), (110, 76, 48), (176, 140, 92), (15
 
 
 def occlude(pair: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-    """Lay one thing over the pair's target and truth, and enter it in mask, flow and light. Landmarks stay as they are."""
+    """Lay one thing over the pair's target and truth, and enter it in mask, flow and light. Landmarks stay."""
     points, size = pair["target_points"], len(pair["target"])
     draw = (hand, microphone, hair)[rng.choice(3, p=(0.4, 0.25, 0.35))]
     color, alpha = draw(pair["target"], points, rng)

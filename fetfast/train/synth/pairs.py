@@ -39,7 +39,7 @@ from fetfast.train.synth.workers import fill, pool
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
 PHOTO = 0.25  # of the truths are photos, and of the targets
-MIXED = 0.7  # of the pairs without a photo: of somebody between two people
+MIXED = 0.7  # of the look-alikes: somebody between two people
 ALIKE, SHARES = 10, (0.3, 0.9)  # how many of them for each person, and how much they have of the other's skin
 SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
 TURN = np.array([0.14, 0.08])  # of yaw and pitch, radians: standard deviation
@@ -201,15 +201,17 @@ def generate(
 
 
 def people_like(
-    model: Model, portrait: Portrait, others: list[tuple[Path, Fit]], size: int, seed: int
+    model: Model, portrait: Portrait, found: list[tuple[Path, Fit]], size: int, seed: list[int]
 ) -> list[Portrait]:
-    """Up to ALIKE people, each between this one and one of `others`: 46 faces are learned by heart. Glasses do not mix."""
-    rng = np.random.default_rng([seed, 4])
+    """Up to ALIKE people, each between this one and another who is trained on: few faces are soon learned by heart.
+    Glasses do not mix."""
+    rng = np.random.default_rng([*seed, 4])
+    others = [(file, fit) for file, fit in found if not held_out(file) and fit is not portrait.fit]
     out: list[Portrait] = []
     for n in rng.permutation(len(others))[:ALIKE] if not portrait.glasses else ():
         file, fit = others[n]
         other = prepare(model.kit, model.mask, image.load(file), fit, size)
-        if not other.glasses and other.fit is not portrait.fit:
+        if not other.glasses:
             out.append(mixed(model.kit, model.mask, portrait, other, rng.uniform(*SHARES)))
     return out
 
@@ -229,7 +231,7 @@ def fill_rows(facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: 
     donors = np.stack([other.expression for path, other in found if held_out(file) or not held_out(path)])
     arrays = {p.stem: np.load(p, mmap_mode="r+", allow_pickle=False) for p in folder.glob("*.npy")}
     portrait = prepare(model.kit, model.mask, image.load(file), fit, size)
-    alike = [] if held_out(file) else people_like(model, portrait, [o for o in found if not held_out(o[0])], size, person)
+    alike = [] if held_out(file) else people_like(model, portrait, found, size, [seed, person])
     fits = [other for _, other in found]
     start = time.process_time()
     for row in range(person, len(arrays["person"]), len(found)):

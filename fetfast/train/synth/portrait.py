@@ -104,7 +104,9 @@ def mixed(kit: Facekit, mask: Mask, one: Portrait, other: Portrait, share: float
     seen, weights = draw(one.screen, mask.triangles, size, np.zeros((size, size), np.float32))
     skin = (seen >= 0) & (mask.triangle_kind[seen] == FACE)
     corners = mask.triangles[seen[skin]]
-    x, y, shown = np.einsum("pk,pkc->cp", weights[skin], np.c_[other.screen[:, :2], visible(mask, other.screen)][corners])
+    x, y, shown = np.einsum(
+        "pk,pkc->cp", weights[skin], np.c_[other.screen[:, :2], visible(mask, other.screen)][corners]
+    )
     at = np.stack((y, x)) * size - 0.5
     colors = np.stack([map_coordinates(other.photo[..., n], at, order=1, mode="nearest") for n in range(3)], 1)
     own = one.photo[skin]

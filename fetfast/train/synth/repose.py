@@ -21,8 +21,8 @@ from fetfast.train.synth.raster import concavity, halve, vertex_normals
 
 FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does
-WITHIN = 0.85  # of a Gaussian a cell wide: how much of it the mesh covers where its edge is not felt any more
 WIDER = (8.0, 4.0, 2.0, 1.0)  # cells over which the mesh's displacement is averaged, from far away to its edge
+WITHIN = 0.85  # of the last of these Gaussians: how much of it the mesh covers where its edge is not felt any more
 CREASES = 6.0  # light lost a cm of concavity
 FOREHEAD = 0.3  # of that is lost there: the model dents it in spots, skin folds in lines
 BETWEEN_BROWS = 9  # landmark
@@ -57,8 +57,8 @@ def as_photographed(mask: Mask, portrait: Portrait) -> Drawn:
     """The mesh as it stands on the photo itself."""
     size = 2 * len(portrait.real)
     seen, weights = draw(portrait.screen, mask.triangles, size, np.zeros((size, size), np.float32))
-    around, light = np.zeros((COARSE, COARSE, 4), np.float32), np.ones(len(portrait.screen), np.float32)
-    return Drawn(portrait.screen, seen, weights, around, light)
+    still = np.tile(np.array([0, 0, 1], np.float32), (len(portrait.screen), 1))
+    return Drawn(portrait.screen, seen, weights, fade(seen, weights, mask.triangles, still), still[:, 2])
 
 
 def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
