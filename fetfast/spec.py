@@ -13,7 +13,8 @@ Values
     A *flow* f32 [B, 2, S, S] (x, y) is backward and an offset, in crop sides:
     result(p) = target(p + flow(p)). A *mask* [B, 1, S, S] in 0 ... 1 says how much of *color*
     [B, 3, S, S] in -1 ... 1 replaces the warped pixel. A *light* [B, 1, S, S] is a gain less one:
-    the warped pixel's levels 0 ... 255 are first multiplied by 1 + light.
+    the warped pixel's levels 0 ... 255 are first multiplied by 1 + light. A stage's own pictures may be twice as fine,
+    2 S a side.
 
 Letters
     B batch, H W frame, S crop resolution, K landmarks (478), C channels, E blendshapes (52).

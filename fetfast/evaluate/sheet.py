@@ -68,7 +68,7 @@ def different(expressions: NDArray[np.float32], count: int) -> list[int]:
 @click.argument("plan", required=False)
 @click.option("--targets", type=FILE, help="A folder of portraits.  [default: those the plan was not trained on]")
 @click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared portraits]")
-@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Portraits.")
+@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Faces, at most.")
 @click.option("--columns", type=click.IntRange(1), default=6, show_default=True)
 @click.option("-o", "--output", type=FILE, default=Path("out/sheet.jpg"), show_default=True)
 def main(plan: str | None, targets: Path | None, drivers: Path | None, rows: int, columns: int, output: Path) -> None:

@@ -16,8 +16,8 @@ def psnr(a: Array, b: Array, box: NDArray[np.bool_]) -> float:
 
 def ssim(a: Array, b: Array, box: NDArray[np.bool_]) -> float:
     """Mean over the pixels where `box` holds and over RGB (Wang et al. 2004): Gaussian window of 11 x 11, sigma 1.5,
-    K1 0.01, K2 0.03, population covariance, borders repeated. On levels from black, 0 ... 1: the term that compares
-    means is of light, and takes two nearly equal greys on both sides of a zero in their middle for opposites."""
+    K1 0.01, K2 0.03, population covariance, borders repeated. On levels 0 ... 1: its luminance term is a ratio of
+    means, which says nothing on levels that may be negative."""
     S = a.shape[-1]
     taps = np.arange(-5, 6)
     kernel = np.exp(-(taps**2) / (2 * 1.5**2))

@@ -15,7 +15,7 @@ basis, and a learned correction to it. The U-Net reads what the landmarks alone 
 warped by it) and gives a correction of the flow, a light, a mask and a colour, so that the target's own pixels survive:
 light folds and unfolds skin, colour paints what no pixel shows. It upsamples by repetition and convolves 3x3, which
 leaves no checkerboard. What it paints is twice as fine as what it works on: mask and lightness by sub-pixels (Shi et
-al., CVPR 2016), hue between pixels, as video has it; for a tooth is three pixels wide.
+al., CVPR 2016), hue between pixels, as video has it, because a tooth is only three pixels wide at S = 128.
 """
 
 from __future__ import annotations

@@ -22,14 +22,15 @@ from fetfast.train.synth.expression import random_expression
 from fetfast.train.synth.rendered import NOBODY, SPREAD, random_pose
 
 SKIN = 468  # the landmarks before the irises
-CROWNS = {UPPER: 1.0, LOWER: 0.85}  # cm of a front tooth that the gums leave free
+BITE = -3.3  # cm: the height at which the jaws meet
+CROWNS = {True: 1.0, False: 0.85}  # cm of an upper, a lower front tooth that the gums leave free
 NOISE = 0.002  # crop sides: how wrong a landmark may be, which keeps the weights small
 FACES = 3000
 
 
 def weights(kit: Facekit) -> np.ndarray:
     """f32 [40, 478]: times the landmarks, the teeth's points as `ops.teeth` orders them. Rows sum to 1."""
-    corners = np.concatenate([row(kit, count) for count in (UPPER, LOWER)])  # [40, 2] vertices whose middle it is
+    corners = np.concatenate([row(kit, upper) for upper in (True, False)])  # [40, 2] vertices whose middle it is
     rows = np.concatenate([kit.landmark_vertices[:SKIN], corners.ravel()])
     identities = kit.identities[:, rows]
     rng = np.random.default_rng(0)
@@ -46,15 +47,15 @@ def weights(kit: Facekit) -> np.ndarray:
     return np.pad(found, ((0, 0), (0, LANDMARKS - SKIN))).astype(np.float32)
 
 
-def row(kit: Facekit, count: int) -> np.ndarray:
-    """i64 [2 (count + 1), 2]: vertices of the `count` front teeth of a jaw whose middles are the points between teeth,
-    from the subject's right to the left: first along the biting edge, then along the gums."""
-    sign = 1 if count == UPPER else -1  # from the biting edge towards the gums
-    teeth = [tooth for tooth in separate(kit) if sign * kit.neutral[tooth, 1].mean() > sign * -3.3]
+def row(kit: Facekit, upper: bool) -> np.ndarray:
+    """i64 [2 (n + 1), 2]: vertices of the n front teeth of a jaw whose middles are the points between teeth, from the
+    subject's right to the left: first along the biting edge, then along the gums."""
+    count, sign = (UPPER, 1) if upper else (LOWER, -1)  # sign: from the biting edge towards the gums
+    teeth = [tooth for tooth in separate(kit) if sign * kit.neutral[tooth, 1].mean() > sign * BITE]
     teeth = sorted(teeth, key=lambda tooth: -kit.neutral[tooth, 2].max())[:count]
     teeth = sorted(teeth, key=lambda tooth: kit.neutral[tooth, 0].mean())
     out = []
-    for height in (0.0, CROWNS[count]):
+    for height in (0.0, CROWNS[upper]):
         sides = [[corner(kit.neutral, tooth, side, height, sign) for tooth in teeth] for side in (0.05, 0.95)]
         right, left = sides[0], sides[1]
         out += [(right[0], right[0]), *zip(left[:-1], right[1:], strict=True), (left[-1], left[-1])]

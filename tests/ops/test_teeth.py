@@ -42,6 +42,8 @@ def test_teeth_stand_in_order_between_the_lips(surprise):
     for row in (BITE, GUMS, LOWER_BITE):
         assert (np.diff(x[row]) >= 0).all(), "from the subject's right to the left"
     assert (y >= lip(surprise, UPPER_LIP, x) - 1e-5).all() and (y <= lip(surprise, LOWER_LIP, x) + 1e-5).all()
+    corners = surprise[0, [LOWER_LIP[0], LOWER_LIP[-1]], 0]
+    assert x.min() >= corners.min() and x.max() <= corners.max()
     middle = slice(3, 8)
     assert (y[GUMS][middle] < y[BITE][middle]).all() and (y[BITE][middle] < y[LOWER_BITE][2:7]).all()
     assert 0.02 < x[BITE][7] - x[BITE][3] < 0.2  # four front teeth: some three centimetres of twenty-five
@@ -78,6 +80,15 @@ def test_tensors_and_batches(surprise):
     np.testing.assert_allclose(found.numpy(), points, atol=1e-6)
     assert lines.dtype == torch.int32 and np.array_equal(lines.numpy(), edges) and lines.is_contiguous()
     np.testing.assert_allclose(points[:1], teeth(surprise)[0], atol=1e-6)
+
+
+def test_no_tooth_stands_beside_the_mouth(surprise):
+    """Not in one that is pursed, either."""
+    pursed, lips = surprise.copy(), [*LOWER_LIP, *UPPER_LIP]
+    middle = pursed[:, lips, 0].mean()
+    pursed[:, lips, 0] = middle + 0.2 * (surprise[:, lips, 0] - middle)
+    x, corners = teeth(pursed)[0][0, :, 0], pursed[0, [LOWER_LIP[0], LOWER_LIP[-1]], 0]
+    assert x.min() >= corners.min() and x.max() <= corners.max() and np.ptp(x) < 0.06
 
 
 def test_what_is_no_face(surprise):

@@ -177,6 +177,35 @@ def test_the_true_flow_is_seen_from_any_crop():
     assert guess.grad is not None and guess.grad[..., 0].abs().min() > 0 and not guess.grad[..., 1].any()
 
 
+def test_the_light_is_charged_by_its_square_where_it_is_known():
+    truth = torch.tensor([0.1, float("nan"), -0.1, 0.0]).reshape(1, 1, 2, 2)
+    light = torch.tensor([0.3, 0.9, -0.1, 0.1]).reshape(1, 1, 2, 2).requires_grad_()
+    weight = torch.tensor([2.0, 5.0, 1.0, 1.0]).reshape(1, 1, 2, 2)
+    missed = losses.relighting(light, truth, weight)
+    missed.backward()
+    assert missed.item() == pytest.approx((2 * 2.0**2 + 1 * 1.0**2) / 4, rel=1e-4)  # tenths
+    assert light.grad is not None and light.grad.isfinite().all() and light.grad[0, 0, 0, 1] == 0
+
+
+def test_light_on_a_recoloured_picture(folder):
+    """Light is a gain: what it makes of a pixel before colours change, it makes of it after."""
+    pairs = data.Pairs.open(folder)
+    dark = np.full((R // 2, R // 2), -0.3, np.float16)
+    arrays = pairs.arrays | {"light": np.broadcast_to(dark, (len(pairs.arrays["person"]), *dark.shape))}
+    arrays["truth"] = np.array(pairs.arrays["target"])
+    arrays["driven_points"] = np.array(pairs.arrays["target_points"])  # nothing moves
+    for name in ("target", "truth"):
+        arrays[name] = np.full_like(arrays[name], 180)
+    arrays["truth"][:] = int(180 * 0.7)
+    changed = 0
+    for seed in range(4):
+        made = data.pictures(replace(pairs, arrays=arrays), np.array([0]), S, np.random.default_rng(seed))
+        lit = (made["warped"] + 1) * (1 + made["light"]) - 1
+        assert (lit - made["truth"]).mean(1).abs().max() < 0.02
+        changed += (made["light"] + 0.3).abs().max() > 0.01
+    assert changed > 1
+
+
 def test_chance_moves_target_and_truth_alike(folder):
     pairs = data.Pairs.open(folder)
     batch = data.pictures(pairs, np.zeros(8, np.int64), S, np.random.default_rng(3))

@@ -23,7 +23,7 @@ from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.mask import FACE
 from fetfast.train.synth.occlude import OCCLUDED, occlude
 from fetfast.train.synth.portrait import Portrait, mixed, prepare
-from fetfast.train.synth.repose import COARSE, COLUMNS, fade, repose
+from fetfast.train.synth.repose import COARSE, COLUMNS, as_photographed, fade, motion, repose
 
 SIZE = 128
 LIDS = (159, 145)  # of the subject's right eye
@@ -252,6 +252,7 @@ def test_mirrored_pairs(model: pairs.Model, portrait_128: Portrait) -> None:
     there = pairs.mirrored(model, made)
     np.testing.assert_array_equal(there["truth"][:, ::-1], made["truth"])
     np.testing.assert_array_equal(there["mask"][:, ::-1], made["mask"])
+    np.testing.assert_array_equal(there["light"][:, ::-1], made["light"])
     np.testing.assert_allclose(there["target_points"][33], made["target_points"][263] * (-1, 1) + (1, 0), atol=1e-6)
     left, right = (BLENDSHAPES.index(f"mouthSmile{side}") for side in ("Left", "Right"))
     assert there["source_blendshapes"][left] == made["source_blendshapes"][right]
@@ -284,6 +285,34 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
         known = fine(flow).isfinite().all(1, keepdim=True).float()
         off += [losses.ssim(losses.warp(target, fine(f)), truth, known) for f in (flow.nan_to_num(), first, 0 * first)]
     assert off[0] < 0.85 * off[1] < 0.7 * off[2]
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_flow_and_light_are_the_mesh_s(model: pairs.Model, portrait_128: Portrait, fitted: Fit, real: bool) -> None:
+    """On skin away from the mesh's edge, whether the truth is made or the photo; outside they follow without a gap."""
+    expression = wearing(model, fitted.expression, jawOpen=0.4, mouthSmile_L=0.8)
+    made = repose(model.kit, model.mask, portrait_128, expression).drawn
+    photo = as_photographed(model.mask, portrait_128)
+    target, truth = (made, photo) if real else (photo, made)
+    flow, light = (field.astype(np.float32) for field in motion(model.mask, target, truth))
+    at = np.arange(SIZE // 2) * 4 + 2
+    seen, weights = truth.seen[np.ix_(at, at)], truth.weights[np.ix_(at, at)]
+    skin = (seen >= 0) & (model.mask.triangle_kind[seen] == FACE)
+    cells = (at * COARSE // len(truth.seen))[:, None], (at * COARSE // len(truth.seen))[None]
+    inner = skin & (np.minimum(*np.broadcast_arrays(truth.around[..., 3][cells], skin)) >= 0.99)
+    assert inner.sum() > 400
+    corner = model.mask.triangles[seen[inner]]
+    shift = (target.screen - truth.screen)[:, :2]
+    wanted = np.einsum("pk,pkc->pc", weights[inner], shift[corner])
+    assert np.abs(flow[inner] - wanted).max() < 0.002 and np.abs(wanted).max() > 0.02
+    gain = np.einsum("pk,pk->p", weights[inner], (truth.light / target.light)[corner]) - 1
+    assert np.abs(light[inner] - gain).max() < 0.002
+    steps = np.nan_to_num(np.abs(np.diff(flow, axis=1)).max(-1))
+    edge = skin[:, 1:] != skin[:, :-1]
+    rows = (
+        edge & np.isfinite(flow[..., 0])[:, 1:] & np.isfinite(flow[..., 0])[:, :-1] & (seen[:, 1:] * seen[:, :-1] <= 0)
+    )
+    assert steps[rows].max() < 0.008, "one pixel of a crop at 128, two pixels on"
 
 
 def test_the_light_is_what_moved_pixels_lack(model: pairs.Model, portrait_128: Portrait) -> None:
@@ -323,6 +352,28 @@ def test_what_surrounds_the_face_moves_alike() -> None:
     along = whole[COARSE // 2, :, 1]
     assert along[edge] > 0.009 and along[-1] == 0 and (np.diff(along[edge:]) <= 1e-6).all()
     assert np.abs(np.diff(along)).max() < 0.0025, "and dies away without a step"
+
+
+def test_who_is_between_two_people(model: pairs.Model, portrait_128: Portrait, fitted: Fit, monkeypatch) -> None:
+    """Others who are trained on, by the seed; nobody who wears glasses, and nobody with themselves."""
+    seen: list[str] = []
+
+    def prepared(kit, mask, picture, fit, size):
+        seen.append(picture)
+        return replace(portrait_128, fit=fit, glasses=picture == "002.jpg")
+
+    monkeypatch.setattr(pairs, "prepare", prepared)
+    monkeypatch.setattr(pairs.image, "load", lambda path: path.name)
+    monkeypatch.setattr(pairs, "mixed", lambda kit, mask, one, other, share: (other.fit, share))
+    found = [(Path(f"{n:03}.jpg"), replace(fitted)) for n in range(30)]
+    found.append((Path("self.jpg"), portrait_128.fit))
+    alike = pairs.people_like(model, portrait_128, found, SIZE, [1, 2])
+    assert len(seen) == pairs.ALIKE and not any(pairs.held_out(Path(name)) for name in seen) and "self.jpg" not in seen
+    assert len(alike) == len(seen) - ("002.jpg" in seen) and all(0.3 <= share <= 0.9 for _, share in alike)
+    again = pairs.people_like(model, portrait_128, found, SIZE, [1, 2])
+    assert [share for _, share in again] == [share for _, share in alike]
+    assert pairs.people_like(model, portrait_128, found, SIZE, [2, 2]) != alike
+    assert not pairs.people_like(model, replace(portrait_128, glasses=True), found, SIZE, [1, 2])
 
 
 def test_between_two_people(model: pairs.Model, portrait_128: Portrait, data: Path) -> None:

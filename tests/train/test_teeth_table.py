@@ -23,13 +23,13 @@ def test_thirty_two_teeth(kit: Facekit) -> None:
     assert len(found) == 32 and sum(map(len, found)) == kit.parts("Teeth").sum()
 
 
-@pytest.mark.parametrize("count", [UPPER, LOWER])
-def test_points_between_teeth(kit: Facekit, count: int) -> None:
-    rows = teeth.row(kit, count)
+@pytest.mark.parametrize(("upper", "count"), [(True, UPPER), (False, LOWER)])
+def test_points_between_teeth(kit: Facekit, upper: bool, count: int) -> None:
+    rows = teeth.row(kit, upper)
     assert rows.shape == (2 * (count + 1), 2)
     x, y, z = kit.neutral[rows].mean(1).T
     bite, gums = slice(0, count + 1), slice(count + 1, None)
-    up = 1 if count == UPPER else -1
+    up = 1 if upper else -1
     assert (np.diff(x[bite]) > 0.2).all(), "centimetres, from the subject's right to the left"
     assert np.allclose(x[bite], -x[bite][::-1], atol=0.1) and abs(x[bite][count // 2]) < 0.05
     assert (up * (y[gums] - y[bite]) > 0.5).all() and (z > 7.5).all()
@@ -37,7 +37,7 @@ def test_points_between_teeth(kit: Facekit, count: int) -> None:
 
 def test_the_table_that_ships_finds_the_model_s_teeth(kit: Facekit) -> None:
     """On faces it was not made of, within half a tooth."""
-    corners = np.concatenate([teeth.row(kit, count) for count in (UPPER, LOWER)])
+    corners = np.concatenate([teeth.row(kit, upper) for upper in (True, False)])
     rng = np.random.default_rng(5)
     off = []
     for _ in range(25):

@@ -61,8 +61,8 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
         if (inner & ~tooth & (trust > 0.8)).sum() > 30:
             flesh = np.median(colors[inner & ~tooth & (trust > 0.8)], 0)
     relief = 0.1 + 0.9 * depth**2.5  # darker to the back, and in the gaps
-    relief *= 0.3 + 0.7 * np.clip(1.25 * normals[:, 2], 0, 1)  # what stands sideways is in the cheeks' shade,
-    relief *= np.clip((depth - 0.45) / 0.35, 0, 1)  # and molars are
+    relief *= 0.3 + 0.7 * np.clip(1.25 * normals[:, 2], 0, 1)  # teeth that face sideways lie in shade
+    relief *= np.clip((depth - 0.45) / 0.35, 0, 1)  # molars lie in the dark
     shaded = tooth_tone * relief[:, None] + 0.3 * flesh * (1 - relief[:, None])  # red light in the mouth: not grey
     paint[tooth] = np.minimum(shaded, 250)[tooth]
     paint[mask.kind == MOUTH] = (flesh * (0.15 + 0.65 * depth[:, None] ** 2))[mask.kind == MOUTH]

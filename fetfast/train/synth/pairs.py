@@ -4,9 +4,10 @@
 
 A pair is the target (B, e1), the truth (B, e2), and e2 as numbers and on another person's face (A, e2): that is the
 truth of another row, since rows in company share e2. Half of the pairs have the photo itself at one end, four in ten
-show a look-alike of the person at both.
+show a look-alike of the person at both; who is trained on has look-alikes with a share of other people's skin, too.
 The same seed gives the same bytes, with any number of workers: pair n belongs to portrait n modulo their number, its
-chance comes from (seed, n), and what it shares from (seed, the lowest n in its company, 1).
+chance comes from (seed, n), what it shares from (seed, the lowest n in its company, 1), and with whom a portrait is
+mixed from (seed, the portrait, 4).
 """
 
 from __future__ import annotations
