@@ -130,6 +130,12 @@ def test_openvino_equals_eager_in_f32(make_plan, name: str, size: str) -> None:
             assert error <= 2 * allowed + 2 * rounding, tensor.name
 
 
+def cells(field: np.ndarray) -> np.ndarray:
+    """Means [B, C, S, S] of four sub-pixels of [B, C, 2 S, 2 S]."""
+    B, C, side, _ = field.shape
+    return field.reshape(B, C, side // 2, 2, side // 2, 2).mean((3, 5))
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize(("name", "size"), SMALL)
 def test_openvino_in_bf16_is_no_worse_than_eager_in_bf16(make_plan, name: str, size: str, precision: str) -> None:
@@ -146,7 +152,7 @@ def test_openvino_in_bf16_is_no_worse_than_eager_in_bf16(make_plan, name: str, s
             if stage.precise:
                 assert np.abs(fast[key] - value).max() * 256 < 0.001, "pixels at 256"
             if key == "flow":
-                moved = np.abs(value - inputs["first_flow"]).max()
+                moved = np.abs(cells(value) - inputs["first_flow"]).max()
                 assert moved > 4 / 256, "a correction of some pixels"
                 assert np.abs(fast[key] - value).max() < moved / 64, "of the correction: a few roundings of 2^-8"
 

@@ -104,7 +104,7 @@ def test_every_stage_has_its_row(engine, figures):
     # what the U-Net's inputs must move: five images written, and the pixels under the crop; its target is older
     made = rows["inputs: for unet"]
     assert made["bytes"] > 4 * 128 * 128 * (3 + 1 + 2) and made["operations"] > 6 * 478 * 128 * 128
-    assert rows["paste"]["bytes"] == 6 * 768 * 768 + 4 * 7 * 128 * 128
+    assert rows["paste"]["bytes"] == 6 * 768 * 768 + 4 * 7 * 256 * 256
 
 
 def test_networks_are_compared_with_plain_pytorch_in_f32(figures):

@@ -167,7 +167,7 @@ def _sides(shape: tuple[int | None, ...], size: int) -> Iterator[int]:
 
 def pictures(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
     """What the U-Net sees of these rows, named as in its spec, and what it is measured by: `truth` [B, 3, S, S],
-    and at twice S `truth_fine` and `picture` (the target that is warped), `driven_points`, and, where it
+    and at twice S `truth_fine` and `picture` (the target that is warped), `driven_points`, and, where they
     are known, the true `flow` [B, 2, S, S] and the true `light` [B, 1, S, S].
 
     With `rng` a pair is mirrored, moved, turned, scaled, softened and recoloured by chance, alike in target and truth,

@@ -24,9 +24,14 @@ def short(spec):
     return replace(spec, args={key: FEW[key] if isinstance(arg, list) else arg for key, arg in spec.args.items()})
 
 
-def shrunk(tensor):
-    side = tensor.shape[-1] if len(tensor.shape) == 3 else 0
-    return replace(tensor, shape=tuple(SIDE if n == side else n for n in tensor.shape)) if side else tensor
+def shrunk(stage, resolution):
+    """The stage with pictures of SIDE instead of that resolution."""
+
+    def smaller(tensor):
+        channels, *sides = tensor.shape
+        return replace(tensor, shape=(channels, *(SIDE * n // resolution for n in sides))) if sides[1:] else tensor
+
+    return replace(stage, inputs=tuple(map(smaller, stage.inputs)), outputs=tuple(map(smaller, stage.outputs)))
 
 
 def stages():
@@ -34,9 +39,7 @@ def stages():
         for size, spec in family(name).SPECS.items():
             spec = short(spec)
             for stage in spec.stages:
-                inputs, outputs = (tuple(map(shrunk, tensors)) for tensors in (stage.inputs, stage.outputs))
-                tiny = replace(stage, inputs=inputs, outputs=outputs)
-                yield pytest.param(name, spec, tiny, id=f"{name}-{size}-{stage.name}")
+                yield pytest.param(name, spec, shrunk(stage, spec.resolution), id=f"{name}-{size}-{stage.name}")
 
 
 def random_inputs(stage, batch, device, dtype=torch.float32):

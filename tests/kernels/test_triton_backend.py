@@ -28,10 +28,7 @@ H100 = Gpu(0, "NVIDIA H100", "9.0")
 def plan() -> Plan:
     """A U-Net of few layers and small maps."""
     spec = family("unet").SPECS["small"]
-    stages = tuple(
-        replace(stage, inputs=tuple(map(shrunk, stage.inputs)), outputs=tuple(map(shrunk, stage.outputs)))
-        for stage in spec.stages
-    )
+    stages = tuple(shrunk(stage, spec.resolution) for stage in spec.stages)
     spec = replace(short(spec), resolution=SIDE, stages=stages)
     weights = {}
     for name, module in family("unet").build(spec).items():
