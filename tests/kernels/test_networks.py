@@ -143,8 +143,7 @@ def test_a_unet_writes_no_image_that_is_only_read_by_convolutions(device, monkey
     from fetfast.backends import fuse
 
     spec = short(family("unet").SPECS["paper"])
-    stage = spec.stage("unet")
-    stage = replace(stage, inputs=tuple(map(shrunk, stage.inputs)), outputs=tuple(map(shrunk, stage.outputs)))
+    stage = shrunk(spec.stage("unet"), spec.resolution)
     network = Network(cast(family("unet").build(spec)["unet"].eval(), torch.float16).to(device), stage)
     monkeypatch.setattr(fuse, "upcat", lambda *parts: pytest.fail("an image was written"))
     monkeypatch.setattr(fuse, "statistics", lambda *parts: pytest.fail("statistics were read off a written image"))
