@@ -119,7 +119,7 @@ def picture_loss(
         terms["light"] = losses.relighting(out["light"], batch["light"], even)
     if critic is None:
         return terms, None
-    terms["critic"] = -0.05 * critic(fake).mean()
+    terms["critic"] = -0.1 * critic(fake).mean()
     return terms, (real, fake)
 
 
@@ -161,7 +161,7 @@ FUSE = Recipe(
 )
 UNET = Recipe(
     "unet", data.pictures, count=8, steps=20_000, rate=2e-3, loss=picture_loss, measure=picture_figures,
-    sheet=picture_sheet, critic=losses.Critic, critic_after=0.75,
+    sheet=picture_sheet, critic=losses.Critic, critic_after=0.6,
 )  # fmt: skip
 
 RECIPES: dict[tuple[str, str], tuple[Recipe, ...]] = {  # family, size row
