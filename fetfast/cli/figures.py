@@ -83,7 +83,7 @@ def loop(plan: str | None, backend: str, driver: Path | None, target: Path | Non
 @click.option("--backend", default="auto", help=BACKEND_HELP)
 @click.option("--targets", type=FILE, help="A folder of portraits.  [default: shared ones that PLAN never saw]")
 @click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
-@click.option("--every", type=click.IntRange(1), default=8, help="Take each Nth frame of a driving video, but reenact all.")
+@click.option("--every", type=click.IntRange(1), default=8, help="Drive by each Nth frame of a video; reenact all.")
 @click.option("--pairs", "known", type=FILE, help="Pairs made by fetfast synth: those held out are compared too.")
 @click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
 def evaluate(

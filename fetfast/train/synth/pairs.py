@@ -109,7 +109,7 @@ def pair(
     is_photo = wanted is not None and chance < PHOTO
     if wanted is not None and chance >= PHOTO + 0.1:
         if alike and rng.random() < MIXED:
-            portrait = alike[rng.integers(len(alike))]
+            portrait = alike[int(rng.integers(len(alike)))]
         portrait = varied(model.mask, portrait, rng)
     first = None if is_photo else random_expression(model.kit, donors, rng)
     target, target_points, target_shapes, _, before = end(model, portrait, first)
