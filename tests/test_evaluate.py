@@ -15,6 +15,7 @@ from clips import QUARTERS, raw, turn
 from fetfast.errors import BadInput, MissingAsset, Unavailable
 from fetfast.evaluate import data as pictures
 from fetfast.evaluate import evaluate, expression, identity, reenact, table
+from fetfast.face import Landmarker
 
 rng = np.random.default_rng(0)
 T, D, E = 3, 5, 52
@@ -244,3 +245,12 @@ def test_the_shipped_plan_closes_the_gap(two, data):
     """Two portraits and four frames only; the bar over all of them is `fetfast evaluate`'s."""
     figures = evaluate("flow_fp32.plan", two, data / "clips" / "single_face.mp4", every=20)
     assert figures["measures"]["expression"]["gap_closed"] > 0.2
+
+
+def test_a_sheet_is_filled_up_with_faces_that_are_no_portraits(data):
+    from fetfast.evaluate.sheet import strangers
+
+    pytest.importorskip("skimage")
+    shown = list(strangers())
+    landmarker = Landmarker(threads=1)
+    assert len(shown) == 2 and all(len(landmarker.detect(frame)) == 1 for frame in shown)
