@@ -273,7 +273,8 @@ class Bench:
             if self.dry:
                 paper = {"fuse": [16, 16], "unet": [16, 16]}
                 spec = replace(spec, args=paper if size == "paper" else {"fuse": 16, "down": [16, 16], "up": [16, 16]})
-                stage = replace(stage, inputs=_tiny(stage.inputs), outputs=_tiny(stage.outputs))
+                S = spec.resolution
+                stage = replace(stage, inputs=_tiny(stage.inputs, S), outputs=_tiny(stage.outputs, S))
             module = cast(family("unet").build(spec)[name].eval(), HALF)
             module = module.to(self.place, memory_format=torch.channels_last)
             found.append((f"unet {size} {name}", stage, module))
@@ -328,8 +329,12 @@ class Bench:
         return {key: vars(config) for key, config in measure(shapes, self.place, seconds, print).items()}
 
 
-def _tiny(tensors: Any) -> Any:
-    return tuple(replace(t, shape=(t.shape[0], 8, 8)) if len(t.shape) == 3 else t for t in tensors)
+def _tiny(tensors: Any, resolution: int) -> Any:
+    """Pictures of 8 pixels where they were as fine as the resolution."""
+    return tuple(
+        replace(t, shape=(t.shape[0], *(8 * n // resolution for n in t.shape[1:]))) if len(t.shape) == 3 else t
+        for t in tensors
+    )
 
 
 def _in_f64(value: Any) -> Any:
