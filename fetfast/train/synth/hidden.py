@@ -60,9 +60,9 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
             tooth_tone = np.percentile(colors[tooth & (trust > 0.8)], 75, axis=0)
         if (inner & ~tooth & (trust > 0.8)).sum() > 30:
             flesh = np.median(colors[inner & ~tooth & (trust > 0.8)], 0)
-    relief = 0.1 + 0.9 * depth**2.5  # darker to the back, and in the gaps
-    relief *= 0.3 + 0.7 * np.clip(1.25 * normals[:, 2], 0, 1)  # teeth that face sideways lie in shade
-    relief *= np.clip((depth - 0.45) / 0.35, 0, 1)  # molars lie in the dark
+    relief = np.clip((z - 6.5) / 3, 0, 1)  # front teeth in the light, the second molars in the dark
+    outwards = np.sign(mask.neutral[:, 0]) * normals[:, 0] + normals[:, 2]
+    relief *= np.clip(0.35 + 0.8 * outwards, 0.1, 1)  # what faces the tongue is seen in open mouths only, and unlit
     shaded = tooth_tone * relief[:, None] + 0.3 * flesh * (1 - relief[:, None])  # red light in the mouth: not grey
     paint[tooth] = np.minimum(shaded, 250)[tooth]
     paint[mask.kind == MOUTH] = (flesh * (0.15 + 0.65 * depth[:, None] ** 2))[mask.kind == MOUTH]
