@@ -35,7 +35,7 @@ STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no 
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
 WIDER = (32, 8)  # parts of the side over which motion is averaged too: it reaches farther than a face's edge
-HEAD = (2, 1, 3, 4, 4)  # channels: of the flow, the light, the hue; of lightness and mask for each of four sub-pixels
+HEAD = [2, 1, 3, 4, 4]  # channels: of the flow, the light, the hue; of lightness and mask for each of four sub-pixels
 LIGHT = 0.5  # the most that skin is lit or dimmed
 
 
@@ -214,10 +214,10 @@ class WarpUNet(nn.Module):
         offset, light, hue, lightness, mask = self.head(x).split(HEAD, 1)
         # A face that no landmark moves stays as it is; from one pixel on the network has its way.
         moved = (first_flow.shape[-1] * farthest).clamp(max=1)
-        flow = _between(first_flow + moved * unit * offset)
-        light = _between(LIGHT * moved * light.tanh())
+        coarse = first_flow + moved * unit * offset, LIGHT * moved * light.tanh(), hue
+        flow, light, hue = _between(torch.cat(coarse, 1)).split(HEAD[:3], 1)
         mask = moved * F.pixel_shuffle(mask, 2).sigmoid()
-        color = (_between(hue) + F.pixel_shuffle(lightness, 2)).tanh()
+        color = (hue + F.pixel_shuffle(lightness, 2)).tanh()
         return {"flow": flow, "light": light, "mask": mask, "color": color}
 
 
