@@ -91,13 +91,15 @@ def test_convolutions_but_the_head_read_integers(plans: dict[str, Plan]) -> None
 def test_repetition_and_concatenation_move_integers(plan: Plan) -> None:
     model = onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(plan.onnx("unet")))
     types = {value.name: value.type.tensor_type for value in model.graph.value_info}
-    # but for what is no repetition (the wider motion) and no picture (the tone's few numbers)
-    mixed = [n.output[0] for n in model.graph.node for a in n.attribute if a.name == "mode" and a.s == b"linear"]
+    # but for what is no repetition (the wider motion; flow, light and hue, which are joined for it) and no picture (the
+    # tone's few numbers)
+    linear = [n for n in model.graph.node for a in n.attribute if a.name == "mode" and a.s == b"linear"]
+    mixed = {name for n in linear for name in (n.input[0], n.output[0])}
     made = [n.output[0] for n in model.graph.node if n.op_type in quantize.MOVES]
     moved = [types[name].elem_type for name in made if name not in mixed and len(types[name].shape.dim) == 4]
-    assert len(mixed) == 2 and moved == [onnx.TensorProto.INT8] * 12
+    assert len(linear) == 3 and moved == [onnx.TensorProto.INT8] * 12
     # inputs of the encoder and of the last layer, norms
-    assert sum(node.op_type == "QuantizeLinear" for node in nodes(plan)) == 5 + 6 + 9
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes(plan)) == 5 + 7 + 9
 
 
 def test_rounding_costs_a_few_steps(plans: dict[str, Plan]) -> None:
