@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
+from people import pair_of, wearing
 from threadpoolctl import threadpool_limits
 
 from fetfast import image
 from fetfast.errors import BadInput
 from fetfast.face import Face, Landmarker
-from fetfast.ops.heatmap import first_flow
 from fetfast.ops.topology import LIPS as LIP_RING
 from fetfast.spec import BLENDSHAPES
 from fetfast.train.synth import pairs, regions
@@ -20,38 +19,15 @@ from fetfast.train.synth.company import company, ring_of
 from fetfast.train.synth.expression import random_expression
 from fetfast.train.synth.fit import SKIN, Fit, fit, fit_file
 from fetfast.train.synth.labels import LABELS, classify
-from fetfast.train.synth.mask import FACE
 from fetfast.train.synth.occlude import OCCLUDED, occlude
-from fetfast.train.synth.portrait import Portrait, mixed, prepare
-from fetfast.train.synth.repose import COARSE, COLUMNS, as_photographed, fade, motion, repose
+from fetfast.train.synth.portrait import Portrait, prepare
+from fetfast.train.synth.repose import repose
 
 SIZE = 128
 LIDS = (159, 145)  # of the subject's right eye
 LIPS = (13, 14)
 OVER = regions.OCCLUDER
 SKIN_REGION = regions.REGIONS.index("skin")
-
-
-@pytest.fixture(scope="module")
-def model(data: Path) -> pairs.Model:
-    return pairs.open_model(data / "ict_facekit_f16.npz")
-
-
-@pytest.fixture(scope="module")
-def fitted(model: pairs.Model, data: Path) -> Fit:
-    return fit_file(model.kit, data / "portraits" / "001.jpg")
-
-
-@pytest.fixture(scope="module")
-def portrait_128(model: pairs.Model, portrait: np.ndarray, fitted: Fit) -> Portrait:
-    return prepare(model.kit, model.mask, portrait, fitted, SIZE)
-
-
-def wearing(model: pairs.Model, start: np.ndarray, **amounts: float) -> np.ndarray:
-    expression = start.copy()
-    for mode, amount in amounts.items():
-        expression[model.kit.index(mode)] = amount
-    return expression
 
 
 def eye_distance(points: np.ndarray) -> float:
@@ -225,12 +201,6 @@ def test_regions_are_those_of_the_truth(model: pairs.Model, portrait_128: Portra
     assert (own != made.regions).mean() > 0.02
 
 
-def pair_of(model: pairs.Model, portrait: Portrait, seed: int, real: bool = False) -> dict[str, np.ndarray]:
-    donors = portrait.fit.expression[None]
-    wanted = random_expression(model.kit, donors, np.random.default_rng([seed, 1]))
-    return pairs.pair(model, portrait, donors, None if real else wanted, np.random.default_rng(seed))
-
-
 def test_a_truth_may_be_the_photo(model: pairs.Model, portrait_128: Portrait, fitted: Fit) -> None:
     made = next(m for m in (pair_of(model, portrait_128, n, real=True) for n in range(9)) if OVER not in m["mask"])
     np.testing.assert_array_equal(made["truth"], portrait_128.real)
@@ -259,138 +229,6 @@ def test_mirrored_pairs(model: pairs.Model, portrait_128: Portrait) -> None:
     again = pairs.mirrored(model, there)
     for name, value in made.items():
         np.testing.assert_allclose(again[name], value, atol=1e-6, err_msg=name)
-
-
-def test_the_flow_shows_on_the_target_what_the_truth_shows(
-    model: pairs.Model, portrait_128: Portrait, fitted: Fit
-) -> None:
-    """Wherever it is known, the landmarks' flow is farther off, and not to move is farthest."""
-    torch = pytest.importorskip("torch")
-    from fetfast.train import losses
-
-    def fine(flow):
-        return torch.nn.functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-    off = np.zeros(3)
-    for seed in range(6):
-        made = pair_of(model, portrait_128, seed)
-        made = pairs.mirrored(model, made) if seed % 2 else made
-        flow = torch.from_numpy(made["flow"].astype(np.float32)).movedim(-1, 0)[None]
-        assert flow.shape == (1, 2, SIZE // 2, SIZE // 2)
-        target, truth = (
-            torch.from_numpy(made[name] / np.float32(127.5) - 1).movedim(-1, 0)[None] for name in ("target", "truth")
-        )
-        points = [made[name][None].astype(np.float32) for name in ("target_points", "driven_points")]
-        first = torch.from_numpy(first_flow(*points, SIZE // 2))
-        known = fine(flow).isfinite().all(1, keepdim=True).float()
-        off += [losses.ssim(losses.warp(target, fine(f)), truth, known) for f in (flow.nan_to_num(), first, 0 * first)]
-    assert off[0] < 0.85 * off[1] < 0.7 * off[2]
-
-
-@pytest.mark.parametrize("real", [False, True])
-def test_flow_and_light_are_the_mesh_s(model: pairs.Model, portrait_128: Portrait, fitted: Fit, real: bool) -> None:
-    """On skin away from the mesh's edge, whether the truth is made or the photo; outside they follow without a gap."""
-    expression = wearing(model, fitted.expression, jawOpen=0.4, mouthSmile_L=0.8)
-    made = repose(model.kit, model.mask, portrait_128, expression).drawn
-    photo = as_photographed(model.mask, portrait_128)
-    target, truth = (made, photo) if real else (photo, made)
-    flow, light = (field.astype(np.float32) for field in motion(model.mask, target, truth))
-    at = np.arange(SIZE // 2) * 4 + 2
-    seen, weights = truth.seen[np.ix_(at, at)], truth.weights[np.ix_(at, at)]
-    skin = (seen >= 0) & (model.mask.triangle_kind[seen] == FACE)
-    cells = (at * COARSE // len(truth.seen))[:, None], (at * COARSE // len(truth.seen))[None]
-    inner = skin & (np.minimum(*np.broadcast_arrays(truth.around[..., 3][cells], skin)) >= 0.99)
-    assert inner.sum() > 400
-    corner = model.mask.triangles[seen[inner]]
-    shift = (target.screen - truth.screen)[:, :2]
-    wanted = np.einsum("pk,pkc->pc", weights[inner], shift[corner])
-    assert np.abs(flow[inner] - wanted).max() < 0.002 and np.abs(wanted).max() > 0.02
-    gain = np.einsum("pk,pk->p", weights[inner], (truth.light / target.light)[corner]) - 1
-    assert np.abs(light[inner] - gain).max() < 0.002
-    steps = np.nan_to_num(np.abs(np.diff(flow, axis=1)).max(-1))
-    edge = skin[:, 1:] != skin[:, :-1]
-    rows = (
-        edge & np.isfinite(flow[..., 0])[:, 1:] & np.isfinite(flow[..., 0])[:, :-1] & (seen[:, 1:] * seen[:, :-1] <= 0)
-    )
-    assert steps[rows].max() < 0.008, "one pixel of a crop at 128, two pixels on"
-
-
-def test_the_light_is_what_moved_pixels_lack(model: pairs.Model, portrait_128: Portrait) -> None:
-    """Moved by the true flow, the target is nearer to the truth with that light than without, and than against it."""
-    off = np.zeros(3)
-    for seed in range(8):
-        made = pair_of(model, portrait_128, seed)
-        if OVER in made["mask"]:
-            continue
-        flow, light = (made[name].astype(np.float32) for name in ("flow", "light"))
-        assert light.shape == flow.shape[:2] and np.array_equal(np.isnan(light), np.isnan(flow[..., 0]))
-        y, x = np.mgrid[: SIZE // 2, : SIZE // 2] * 2 + 1
-        at = np.nan_to_num(flow) * SIZE
-        moved, truth = (
-            map_coordinates(made[name].mean(2), place, order=1, mode="nearest")
-            for name, place in (("target", (y + at[..., 1] - 0.5, x + at[..., 0] - 0.5)), ("truth", (y - 0.5, x - 0.5)))
-        )
-        skin = (made["mask"][::2, ::2] == SKIN_REGION) & np.isfinite(light)
-        off += [np.square(moved * (1 + t * light) - truth)[skin].mean() for t in (1, 0, -1)]
-    assert off[0] < 0.85 * off[1] < 0.75 * off[2]
-
-
-def test_what_surrounds_the_face_moves_alike() -> None:
-    """Neighbours on the mesh's edge that go opposite ways pull what is far from it nowhere; an edge covers by half."""
-    size = 10 * COARSE
-    seen = np.full((size, size), -1, np.int32)
-    row = (np.arange(size) // 10) % 2  # one row of the coarse grid up, the next one down
-    seen[:, : size // 2] = row[:, None]
-    columns = np.zeros((2, COLUMNS), np.float32)
-    columns[:, 1], columns[:, 2] = (0.01, -0.01), 1
-    around = fade(seen, np.full((size, size, 3), 1 / 3, np.float32), np.array([[0] * 3, [1] * 3], np.int32), columns)
-    middle, edge = around[10:-10], COARSE // 2
-    assert np.abs(middle[:, edge + 4 :, 1]).max() < 0.0005
-    assert np.allclose(middle[:, edge - 1 : edge + 1, 3].mean(1), 0.5, atol=0.05)
-    columns[:, 1] = 0.01
-    whole = fade(seen, np.full((size, size, 3), 1 / 3, np.float32), np.array([[0] * 3, [1] * 3], np.int32), columns)
-    along = whole[COARSE // 2, :, 1]
-    assert along[edge] > 0.009 and along[-1] == 0 and (np.diff(along[edge:]) <= 1e-6).all()
-    assert np.abs(np.diff(along)).max() < 0.0025, "and dies away without a step"
-
-
-def test_who_is_between_two_people(model: pairs.Model, portrait_128: Portrait, fitted: Fit, monkeypatch) -> None:
-    """Others who are trained on, by the seed; nobody who wears glasses, and nobody with themselves."""
-    seen: list[str] = []
-
-    def prepared(kit, mask, picture, fit, size):
-        seen.append(picture)
-        return replace(portrait_128, fit=fit, glasses=picture == "002.jpg")
-
-    monkeypatch.setattr(pairs, "prepare", prepared)
-    monkeypatch.setattr(pairs.image, "load", lambda path: path.name)
-    monkeypatch.setattr(pairs, "mixed", lambda kit, mask, one, other, share: (other.fit, share))
-    found = [(Path(f"{n:03}.jpg"), replace(fitted)) for n in range(30)]
-    found.append((Path("self.jpg"), portrait_128.fit))
-    alike = pairs.people_like(model, portrait_128, found, SIZE, [1, 2])
-    assert len(seen) == pairs.ALIKE and not any(pairs.held_out(Path(name)) for name in seen) and "self.jpg" not in seen
-    assert len(alike) == len(seen) - ("002.jpg" in seen) and all(0.3 <= share <= 0.9 for _, share in alike)
-    again = pairs.people_like(model, portrait_128, found, SIZE, [1, 2])
-    assert [share for _, share in again] == [share for _, share in alike]
-    assert pairs.people_like(model, portrait_128, found, SIZE, [2, 2]) != alike
-    assert not pairs.people_like(model, replace(portrait_128, glasses=True), found, SIZE, [1, 2])
-
-
-def test_between_two_people(model: pairs.Model, portrait_128: Portrait, data: Path) -> None:
-    file = data / "portraits" / "005.jpg"
-    other = prepare(model.kit, model.mask, image.load(file), fit_file(model.kit, file), SIZE)
-    same = mixed(model.kit, model.mask, portrait_128, other, 0.0)
-    assert np.abs(same.real.astype(int) - portrait_128.real).max() <= 1
-    both = mixed(model.kit, model.mask, portrait_128, other, 0.8)
-    assert both.fit is portrait_128.fit
-    change = np.abs(both.photo - portrait_128.photo).mean(2)
-    x, y = (portrait_128.screen[:, :2] * len(change)).astype(int).T
-    cheek = model.mask.landmarks[[50, 280]]
-    assert change[y, x][cheek].min() > 2 and change[:20].max() == 0
-    for part in (portrait_128.regions == regions.REGIONS.index(name) for name in ("background", "eyes")):
-        assert np.median(change[::2, ::2][part]) < 0.5 and np.mean(change[::2, ::2][part]) < 2
-    tone = [p.photo[y, x][model.mask.kind == FACE].mean(0) for p in (portrait_128, both, other)]
-    assert np.abs(tone[1] - tone[0]).max() < 0.6 * np.abs(tone[2] - tone[0]).max() + 4
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,0 +1,27 @@
+"""One portrait, fitted and ready to be re-posed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fetfast.train.synth import pairs
+from fetfast.train.synth.fit import Fit, fit_file
+from fetfast.train.synth.portrait import Portrait, prepare
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def model(data: Path) -> pairs.Model:
+    return pairs.open_model(data / "ict_facekit_f16.npz")
+
+
+@pytest.fixture(scope="module")
+def fitted(model: pairs.Model, data: Path) -> Fit:
+    return fit_file(model.kit, data / "portraits" / "001.jpg")
+
+
+@pytest.fixture(scope="module")
+def portrait_128(model: pairs.Model, portrait: np.ndarray, fitted: Fit) -> Portrait:
+    return prepare(model.kit, model.mask, portrait, fitted, SIZE)

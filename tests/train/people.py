@@ -1,0 +1,20 @@
+"""A portrait under expressions, and pairs of it."""
+
+import numpy as np
+
+from fetfast.train.synth import pairs
+from fetfast.train.synth.expression import random_expression
+from fetfast.train.synth.portrait import Portrait
+
+
+def wearing(model: pairs.Model, start: np.ndarray, **amounts: float) -> np.ndarray:
+    expression = start.copy()
+    for mode, amount in amounts.items():
+        expression[model.kit.index(mode)] = amount
+    return expression
+
+
+def pair_of(model: pairs.Model, portrait: Portrait, seed: int, real: bool = False) -> dict[str, np.ndarray]:
+    donors = portrait.fit.expression[None]
+    wanted = random_expression(model.kit, donors, np.random.default_rng([seed, 1]))
+    return pairs.pair(model, portrait, donors, None if real else wanted, np.random.default_rng(seed))
