@@ -245,17 +245,9 @@ READ: dict[str, Callable[[Scene], np.ndarray]] = {
 DRAWN: dict[str, Callable[..., Tensor]] = {
     builder.__name__: builder
     for builder in (
-        target,
-        target_map,
-        source,
-        source_map,
-        driven_points,
-        driven_map,
-        teeth_map,
-        first_flow,
-        warped,
+        target, target_map, source, source_map, driven_points, driven_map, teeth_map, first_flow, warped,
     )
-}
+}  # fmt: skip
 
 
 @cache

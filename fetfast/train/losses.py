@@ -66,17 +66,17 @@ def between_lips(points: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(inside.to(points.dtype), 3, 1, 1)
 
 
-def parts(points: Tensor, size: int) -> Tensor:
-    """f32 [B, 1, size, size]: how much more than skin a pixel counts: mouth and eyes."""
-    weight = INSIDE * between_lips(points, size)
+def parts(points: Tensor, inside: Tensor) -> Tensor:
+    """f32 [B, 1, S, S]: how much more than skin a pixel counts: mouth and eyes. inside: what lies `between_lips`."""
+    size, weight = inside.shape[-1], INSIDE * inside
     for part, amount in PARTS:
         weight = weight + (amount - 1) * ellipse(points[:, list(part)], size)
     return weight
 
 
-def importance(points: Tensor, size: int) -> Tensor:
-    """f32 [B, 1, size, size]: how much a pixel counts. Mouth and eyes most, the background least."""
-    return BACKGROUND + (1 - BACKGROUND) * ellipse(points, size) + parts(points, size)
+def importance(points: Tensor, parts: Tensor) -> Tensor:
+    """f32 [B, 1, S, S]: how much a pixel counts. Mouth and eyes, the `parts`, most, the background least."""
+    return BACKGROUND + (1 - BACKGROUND) * ellipse(points, parts.shape[-1]) + parts
 
 
 def l1(picture: Tensor, truth: Tensor, weight: Tensor, lean: Tensor | float = 0.0) -> Tensor:

@@ -98,8 +98,9 @@ def picture_loss(
     size = truth.shape[-1]
     lit, fine = losses.compose(batch["picture"], out)
     moved, result, out = losses.coarse(lit, size), losses.coarse(fine, size), coarse(out, size)
-    weight, parts = losses.importance(points, size), losses.parts(points, size)
-    teeth = losses.TEETH * losses.between_lips(points, size)
+    inside = losses.between_lips(points, size)
+    parts, teeth = losses.parts(points, inside), losses.TEETH * inside
+    weight = losses.importance(points, parts)
     real, fake = losses.patches(batch["truth_fine"], points), losses.patches(fine, points)
     one = torch.ones_like(fake[:, :1])
     terms = {

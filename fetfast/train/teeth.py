@@ -32,11 +32,10 @@ def weights(kit: Facekit) -> np.ndarray:
     """f32 [40, 478]: times the landmarks, the teeth's points as `ops.teeth` orders them. Rows sum to 1."""
     corners = np.concatenate([row(kit, upper) for upper in (True, False)])  # [40, 2] vertices whose middle it is
     rows = np.concatenate([kit.landmark_vertices[:SKIN], corners.ravel()])
-    identities = kit.identities[:, rows]
     rng = np.random.default_rng(0)
     seen = np.empty((FACES, len(rows), 2))
     for face in seen:
-        identity, expression = rng.normal(0, SPREAD, len(identities)), random_expression(kit, NOBODY, rng)
+        identity, expression = rng.normal(0, SPREAD, len(kit.identities)), random_expression(kit, NOBODY, rng)
         shape = kit.shape(identity, expression)
         face[:] = (pose := random_pose(kit, shape, rng)).project(pose.place(shape[rows]))[:, :2]
     seen -= seen[:, :SKIN].mean(1, keepdims=True)

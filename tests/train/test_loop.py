@@ -123,7 +123,8 @@ def test_the_mouth_counts_most_and_the_background_least():
     points[:, :, 1] = torch.linspace(0.3, 0.7, 478)
     mouth = list(losses.PARTS[0][0])
     points[:, mouth] = torch.tensor([0.5, 0.62]) + 0.05 * (torch.rand(1, len(mouth), 2) - 0.5)
-    weight = losses.importance(points, 64)[0, 0]
+    parts = losses.parts(points, losses.between_lips(points, 64))
+    weight = losses.importance(points, parts)[0, 0]
     assert weight.amax() == weight[34:48, 24:40].amax() >= losses.PARTS[0][1]
     assert weight[0, 0] == pytest.approx(losses.BACKGROUND, abs=0.02)
 

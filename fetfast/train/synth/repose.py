@@ -109,9 +109,9 @@ def motion(mask: Mask, target: Drawn, truth: Drawn) -> tuple[np.ndarray, np.ndar
     """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units; and how much
     brighter it is there, less one: f16 [S / 2, S / 2].
 
-    On the skin it is the mesh's, and on teeth that the target shows as well; round the face the truth looks at the
-    photo from p, and the target looks there from q: q + around_target(q) = p + around_truth(p), solved for q. NaN
-    elsewhere.
+    On the skin it is the mesh's, and on teeth that the target shows as well; round the face, and by and by at the
+    mesh's edge (`outside`), the truth looks at the photo from p, and the target looks there from q:
+    q + around_target(q) = p + around_truth(p), solved for q. NaN elsewhere.
     """
     side = len(truth.seen) // 4
     out = np.empty((side, side, 3), np.float32)
