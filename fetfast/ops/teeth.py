@@ -1,8 +1,8 @@
 """The front teeth that a mouth shows, as lines to draw: where they stand follows from the landmarks.
 
 The upper teeth go with the head and the lower ones with the chin, so each of their points is nearly a weighted mean of
-the landmarks, the same for all faces and poses (`train/teeth.py` finds the weights; they miss the morphable model's teeth by
-less than half of one, `tests/train/test_teeth_table.py`). What lips cover is folded onto their edges: behind
+the landmarks, the same for all faces and poses (`train/teeth.py` finds the weights; they miss the morphable model's
+teeth by less than half of one, `tests/train/test_teeth_table.py`). What lips cover is folded onto their edges: behind
 closed lips all lines lie on one another, and as lips part teeth grow out of them.
 """
 
