@@ -69,7 +69,7 @@ def _line(nodes: Any, x: Any) -> Any:
 
 
 @cache
-def _weights() -> np.ndarray:
+def weights() -> np.ndarray:
     """f32 [40, 478]; rows sum to 1, which halves do only nearly."""
     with (files("fetfast.ops") / "teeth.npy").open("rb") as file:
         weight = np.load(file, allow_pickle=False).astype(np.float32)
@@ -79,7 +79,7 @@ def _weights() -> np.ndarray:
 def _constants(array: Any) -> tuple[Any, Any, Any, Any]:
     """The weights, the landmarks of the lower and the upper lip, and `EDGES`, for an array or a tensor such as this."""
     if isinstance(array, np.ndarray):
-        return _weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
+        return weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
     return _tensors(array.dtype, array.device)
 
 
@@ -88,6 +88,6 @@ def _tensors(dtype: Any, device: Any) -> tuple[Any, Any, Any, Any]:
     """On a GPU copied there once."""
     import torch
 
-    weight = torch.tensor(_weights(), dtype=dtype, device=device)
+    weight = torch.tensor(weights(), dtype=dtype, device=device)
     lower, upper, edges = (torch.tensor(rows, device=device) for rows in (LOWER_LIP, UPPER_LIP, EDGES))
     return weight, lower, upper, edges

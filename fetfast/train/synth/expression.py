@@ -23,13 +23,16 @@ SMILE = {
     "mouthSmile": (0.4, 1.0), "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.0, 0.6), "jawOpen": (0.0, 0.35),
     "cheekSquint": (0.0, 0.8), "eyeSquint": (0.0, 0.6), "mouthDimple": (0.0, 0.3),
 }  # fmt: skip
+SMILES = 0.2  # of the expressions
 OFTEN = ("jawOpen", "mouthSmile", "browInnerUp", "browDown")  # drawn as often again
 
 
 def random_expression(kit: Facekit, donors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Coefficients f32 [53]: a third of the time those of one of `donors` [D, 53], if any, scaled; else a few modes,
-    mostly alike on both sides. Blinks and gaze are laid over either."""
-    if len(donors) and rng.random() < 1 / 3:
+    """Coefficients f32 [53]: now and then a smile that shows teeth; a third of the other times those of one of `donors`
+    [D, 53], if any, scaled; else a few modes, mostly alike on both sides. Blinks and gaze are laid over each."""
+    if rng.random() < SMILES:
+        out = smile(kit, rng)
+    elif len(donors) and rng.random() < 1 / 3:
         out = donors[rng.integers(len(donors))] * rng.uniform(0.7, 1.25)
     else:
         out = sparse(kit, rng)
@@ -48,6 +51,15 @@ def random_expression(kit: Facekit, donors: np.ndarray, rng: np.random.Generator
         out[kit.index(f"eyeLookOut_{side}" if yaw * outward > 0 else f"eyeLookIn_{side}")] = abs(yaw)
         out[kit.index(f"eyeLookUp_{side}" if pitch > 0 else f"eyeLookDown_{side}")] = abs(pitch)
     return np.clip(out, 0, 1).astype(np.float32)
+
+
+def smile(kit: Facekit, rng: np.random.Generator) -> np.ndarray:
+    """A smile that shows teeth, a little stronger on one side."""
+    out = np.zeros(len(kit.expression_names))
+    for stem, (low, high) in SMILE.items():
+        modes = kit.index(stem)
+        out[modes] = rng.uniform(low, high) * rng.uniform(0.85, 1, len(modes))
+    return out
 
 
 def sparse(kit: Facekit, rng: np.random.Generator) -> np.ndarray:

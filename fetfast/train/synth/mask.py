@@ -10,6 +10,7 @@ from fetfast.ops.topology import CHAINS, SPACING
 from fetfast.train.basis import IRISES, eyeball, iris
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.fit import IDENTITIES, SKIN
+from fetfast.train.synth.jaws import carried, corners
 from fetfast.train.synth.paint import signed_distance
 from fetfast.train.synth.regions import BACKGROUND, triangle_regions
 
@@ -32,7 +33,8 @@ class Mask:
     landmarks -> of the vertices; balls: the eyeballs' vertices (left, right); centers f32 [2, 3] and irises
     f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
     lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side;
-    regions u8 [T]: what each triangle is, as in `regions.py`.
+    regions u8 [T]: what each triangle is, as in `regions.py`; teeth i64 [40, 2]: the vertices whose middles are the
+    points of `ops.teeth`; with_teeth f32 [N, 40]: how vertices go with these.
     """
 
     neutral: np.ndarray
@@ -49,6 +51,8 @@ class Mask:
     lids: np.ndarray
     lips: np.ndarray
     regions: np.ndarray
+    teeth: np.ndarray
+    with_teeth: np.ndarray
 
     @classmethod
     def of(cls, kit: Facekit) -> Mask:
@@ -85,6 +89,8 @@ class Mask:
             irises=np.stack([iris(kit, side) for side in ("Left", "Right")]),
             lips=inner_lips(kit)[used],
             regions=triangle_regions(kit)[kept[kit.triangles].all(1)],
+            teeth=compact[corners(kit)],
+            with_teeth=carried(kit, used),
             lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fetfast.ops.crop import crop
+from fetfast.ops.teeth import weights as teeth_of
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.camera import rotation_matrix
 from fetfast.train.synth.fit import SKIN, Fit
@@ -85,6 +86,12 @@ def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
     return points
 
 
+def set_teeth(mask: Mask, screen: np.ndarray, points: np.ndarray) -> None:
+    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks: what is seen between lips fits the lines
+    that the network is shown. Where somebody's teeth really stand, landmarks don't tell."""
+    screen[:, :2] += mask.with_teeth @ (teeth_of() @ points - screen[mask.teeth, :2].mean(1))
+
+
 def openness(points: np.ndarray) -> np.ndarray:
     """f32 [3]: how far each of OPENINGS stands open, crop units; at least a little."""
     gaps = [(points[list(lower), 1] - points[list(upper), 1]).mean() for upper, lower in OPENINGS]
@@ -136,6 +143,7 @@ def _prepare(kit: Facekit, mask: Mask, photo: np.ndarray, fit: Fit, glasses: boo
     gaps = openness(points)
     screen[:, :2] += residual + sum(opening)
     left_over = fit.landmarks - points_of(mask, screen, irises)
+    set_teeth(mask, screen, fit.landmarks)
     regions = seen_regions(mask, draw(screen, mask.triangles, 2 * size, np.zeros((2 * size, 2 * size), np.float32))[0])
     normals = vertex_normals(placed, mask.triangles)
     colors = sample(photo, screen[:, :2])

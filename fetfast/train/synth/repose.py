@@ -16,14 +16,14 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.hidden import directions
 from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask, seen_regions
-from fetfast.train.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh
+from fetfast.train.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh, set_teeth
 from fetfast.train.synth.raster import concavity, halve, vertex_normals
 
 FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does
 WIDER = (8.0, 4.0, 2.0, 1.0)  # cells over which the mesh's displacement is averaged, from far away to its edge
 WITHIN = 0.85  # of the last of these Gaussians: how much of it the mesh covers where its edge is not felt any more
-CREASES = 6.0  # light lost a cm of concavity
+CREASES = 8.0  # light lost a cm of concavity
 FOREHEAD = 0.3  # of that is lost there: the model dents it in spots, skin folds in lines
 BETWEEN_BROWS = 9  # landmark
 COLUMNS = 7  # displacement 2, light, trust, paint 3 (of an eyeball: direction from its centre)
@@ -64,7 +64,7 @@ def as_photographed(mask: Mask, portrait: Portrait) -> Drawn:
 def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
     """f32 [N]: how much brighter the skin is than in the photo; less so where it creases more."""
     normals = vertex_normals(placed, mask.triangles)
-    ratio = np.clip((brightness(portrait.light, normals) / portrait.shade) ** 0.8, 0.8, 1.2)
+    ratio = np.clip((brightness(portrait.light, normals) / portrait.shade), 0.75, 1.25)
     deeper = np.clip(np.maximum(concavity(placed, mask.triangles, normals), 0) - portrait.creases, 0, 0.04)
     deeper[mask.neutral[:, 1] > mask.neutral[mask.landmarks[BETWEEN_BROWS], 1] + 1] *= FOREHEAD
     return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
@@ -77,6 +77,7 @@ def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray)
     share = np.clip(openness(points_of(mask, screen, irises)) / portrait.gaps, 0, 1)
     screen[:, :2] += portrait.residual + np.tensordot(share, portrait.opening, 1)
     points = points_of(mask, screen, irises) + portrait.left_over
+    set_teeth(mask, screen, points)
     near = np.zeros((2 * size, 2 * size), np.float32)
     seen, weights = draw(screen, mask.triangles, 2 * size, near)
     columns = np.empty((len(screen), COLUMNS), np.float32)
