@@ -1,6 +1,4 @@
-"""The morphable model's front teeth: which of its vertices are the points that `ops/teeth.py` draws, and what moves with
-them.
-"""
+"""The morphable model's teeth: which vertices are the points that `ops/teeth.py` draws, and what goes with them."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ from fetfast.train.facekit import Facekit
 
 BITE = -3.3  # cm: the height at which the jaws meet
 CROWNS = {True: 1.0, False: 0.85}  # cm of an upper, a lower front tooth that the gums leave free
+ARCH = 6.5  # cm: the z about which teeth stand in an arch
 NEAR = 0.4  # cm: standard deviation of the Gaussians by which teeth and gums go with the points
 
 
@@ -30,6 +29,16 @@ def carried(kit: Facekit, used: np.ndarray) -> np.ndarray:
     teeth, gums = kit.parts("Teeth")[used], kit.parts("GumsTongue")[used]
     weight /= weight.sum(1, keepdims=True) + np.where(teeth, 1e-12, 0.05)[:, None]
     return (weight * (teeth | gums)[:, None]).astype(np.float32)
+
+
+def flanks(kit: Facekit) -> np.ndarray:
+    """f32 [all vertices]: 0 in the middle of a tooth's width, 1 and more where it meets its neighbours."""
+    out = np.zeros(len(kit.neutral), np.float32)
+    for tooth in separate(kit):
+        along = np.arctan2(kit.neutral[tooth, 0], kit.neutral[tooth, 2] - ARCH)
+        low, high = np.quantile(along, (0.05, 0.95))
+        out[tooth] = np.abs(2 * along - low - high) / (high - low)
+    return out
 
 
 def is_upper(kit: Facekit) -> np.ndarray:

@@ -10,7 +10,7 @@ from fetfast.ops.topology import CHAINS, SPACING
 from fetfast.train.basis import IRISES, eyeball, iris
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.fit import IDENTITIES, SKIN
-from fetfast.train.synth.jaws import carried, corners
+from fetfast.train.synth.jaws import carried, corners, flanks
 from fetfast.train.synth.paint import signed_distance
 from fetfast.train.synth.regions import BACKGROUND, triangle_regions
 
@@ -34,7 +34,8 @@ class Mask:
     f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
     lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side;
     regions u8 [T]: what each triangle is, as in `regions.py`; teeth i64 [40, 2]: the vertices whose middles are the
-    points of `ops.teeth`; with_teeth f32 [N, 40]: how vertices go with these.
+    points of `ops.teeth`; with_teeth f32 [N, 40]: how vertices go with these; flanks f32 [N]: of a
+    tooth, 0 in the middle of its width, 1 where it meets its neighbours.
     """
 
     neutral: np.ndarray
@@ -53,6 +54,7 @@ class Mask:
     regions: np.ndarray
     teeth: np.ndarray
     with_teeth: np.ndarray
+    flanks: np.ndarray
 
     @classmethod
     def of(cls, kit: Facekit) -> Mask:
@@ -91,6 +93,7 @@ class Mask:
             regions=triangle_regions(kit)[kept[kit.triangles].all(1)],
             teeth=compact[corners(kit)],
             with_teeth=carried(kit, used),
+            flanks=flanks(kit)[used],
             lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
         )
 

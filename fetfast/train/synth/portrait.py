@@ -87,8 +87,8 @@ def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
 
 
 def set_teeth(mask: Mask, screen: np.ndarray, points: np.ndarray) -> None:
-    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks: what is seen between lips fits the lines
-    that the network is shown. Where somebody's teeth really stand, landmarks don't tell."""
+    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks: pairs fit the lines that the network is
+    shown. Where somebody's teeth really stand, landmarks do not tell."""
     screen[:, :2] += mask.with_teeth @ (teeth_of() @ points - screen[mask.teeth, :2].mean(1))
 
 
