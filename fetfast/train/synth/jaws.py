@@ -21,8 +21,8 @@ def corners(kit: Facekit) -> np.ndarray:
 
 
 def carried(kit: Facekit, used: np.ndarray) -> np.ndarray:
-    """f32 [N, 40] of the vertices used: how each goes with the points of its own jaw; teeth as the nearest do, gums the
-    less the farther they are, skin not at all."""
+    """f32 [N, 40] of the vertices used: how each goes with the points of its own jaw; teeth as the nearest do (the
+    last molars, beyond three centimetres, less), gums the less the farther they are, skin not at all."""
     at, points = kit.neutral[used], kit.neutral[corners(kit)].mean(1)
     weight = np.exp(-((at[:, None] - points) ** 2).sum(2) / (2 * NEAR**2))
     weight *= is_upper(kit)[used][:, None] == (np.arange(len(points)) < 2 * (UPPER + 1))
