@@ -213,10 +213,10 @@ def driven_map(scene: Scene, driven_points: Tensor) -> Tensor:
     return contours(driven_points, S, out=scene.buffer("driven_map", 1, S, S))
 
 
-def teeth_map(scene: Scene, driven_points: Tensor) -> Tensor:
+def teeth_map(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
     """[B, 1, 2 S, 2 S] contours of the front teeth that the lips wanted leave free, 0 ... 1."""
     side = 2 * scene.target.resolution
-    points, edges = teeth(driven_points)
+    points, edges = teeth(target_points, driven_points)
     return contours(points, side, out=scene.buffer("teeth_map", 1, side, side), edges=edges)
 
 

@@ -2,8 +2,9 @@
 
 The upper teeth go with the head and the lower ones with the chin, so each of their points is nearly a weighted mean of
 the landmarks, the same for all faces and poses (`train/teeth.py` finds the weights; they miss the morphable model's
-teeth by less than half of one, `tests/train/test_teeth_table.py`). What lips cover is folded onto their edges: behind
-closed lips all lines lie on one another, and as lips part teeth grow out of them.
+teeth by less than half of one, `tests/train/test_jaws.py`). The landmarks before the motion have weights as well: a
+long chin and an open jaw look alike, until one sees what the chin was like before. What lips cover is folded onto
+their edges: behind closed lips all lines lie on one another, and as lips part teeth grow out of them.
 """
 
 from __future__ import annotations
@@ -37,22 +38,26 @@ def _edges() -> np.ndarray:
 EDGES = _edges()
 
 
-def teeth(points: Any) -> tuple[Any, Any]:
-    """The front teeth's points [B, 40, 2] of landmarks [B, 478, 2], an array or a tensor, any units of an upright crop,
-    and the lines between them i32 [E, 2], the gaps between teeth and the biting edges: what `contours` draws.
+def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
+    """The front teeth's points [B, 40, 2] of somebody who moves from `target_points` to `driven_points` [B, 478, 2],
+    arrays or tensors, any units of an upright crop, and the lines between them i32 [E, 2], the gaps between teeth and
+    the biting edges: what `contours` draws.
 
-        t = W points        x' = clamp(x, corners of the mouth)        y' = clamp(y, upper lip(x'), lower lip(x'))
+        t = W driven + V target     x' = clamp(x, corners of the mouth)     y' = clamp(y, upper lip(x'), lower lip(x'))
 
-    the lips' inner edges taken as lines from landmark to landmark. A landmark that is NaN leaves no tooth.
+    the lips' inner edges taken as lines from landmark to landmark. Rows of W sum to 1 and rows of V to 0: where the
+    target lies does not matter, only how it is shaped. A landmark that is NaN leaves no tooth.
     Raises BadInput.
     """
-    if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
-        raise BadInput(f"teeth(): points is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
-    xp = namespace(points)
-    weight, lower, upper, edges = _constants(points)
+    for name, points in (("target_points", target_points), ("driven_points", driven_points)):
+        if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
+            raise BadInput(f"teeth(): {name} is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
+    xp = namespace(driven_points)
+    weight, lower, upper, edges = _constants(driven_points)
+    both = xp.concatenate((driven_points, target_points), 1)
     # Tensors by no product of matrices: a CUDA graph would hold on to a workspace of cuBLAS that is not its own.
-    at = weight @ points if xp is np else (weight[..., None] * points[:, None]).sum(2)
-    low, high = points[:, lower], points[:, upper]
+    at = weight @ both if xp is np else (weight[..., None] * both[:, None]).sum(2)
+    low, high = driven_points[:, lower], driven_points[:, upper]
     a, b = low[:, :1, 0], low[:, -1:, 0]
     x = xp.minimum(xp.maximum(at[..., 0], xp.minimum(a, b)), xp.maximum(a, b))
     y = xp.minimum(xp.maximum(at[..., 1], _line(high, x)), _line(low, x))
@@ -70,10 +75,12 @@ def _line(nodes: Any, x: Any) -> Any:
 
 @cache
 def weights() -> np.ndarray:
-    """f32 [40, 478]; rows sum to 1, which halves do only nearly."""
+    """f32 [40, 2 * 478]: W, V. Halves sum to 1 and 0 only nearly, which is mended."""
     with (files("fetfast.ops") / "teeth.npy").open("rb") as file:
-        weight = np.load(file, allow_pickle=False).astype(np.float32)
-    return weight + (1 - weight.sum(1, keepdims=True)) / LANDMARKS
+        parts = np.split(np.load(file, allow_pickle=False).astype(np.float32), 2, axis=1)
+    return np.hstack(
+        [part + (wanted - part.sum(1, keepdims=True)) / LANDMARKS for part, wanted in zip(parts, (1, 0), strict=True)]
+    )
 
 
 def _constants(array: Any) -> tuple[Any, Any, Any, Any]:

@@ -194,7 +194,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         points, driven = points + noise, driven + noise
     points, driven = (p[None].astype(np.float32) for p in (points, driven))
     flow = first_flow(points, driven, size)[0]
-    between, edges = teeth(driven)
+    between, edges = teeth(points, driven)
     out = {
         "target": crop(photo, M, size),
         "warped": crop(photo, M, size, flow=flow),

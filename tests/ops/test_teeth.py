@@ -35,7 +35,7 @@ def lip(points, which, x):
 
 
 def test_teeth_stand_in_order_between_the_lips(surprise):
-    points, edges = teeth(surprise)
+    points, edges = teeth(surprise, surprise)
     assert points.shape == (1, POINTS, 2) and points.dtype == np.float32
     assert edges.dtype == np.int32 and edges.min() == 0 and edges.max() == POINTS - 1
     x, y = points[0].T
@@ -51,9 +51,9 @@ def test_teeth_stand_in_order_between_the_lips(surprise):
 
 def test_behind_closed_lips_no_tooth_shows(surprise):
     closed = shut(surprise)
-    points, edges = teeth(closed)
+    points, edges = teeth(surprise, closed)
     np.testing.assert_allclose(points[0, :, 1], lip(closed, UPPER_LIP, points[0, :, 0]), atol=1e-5)
-    drawn, open_ = (contours(teeth(p)[0], 128, edges=edges).sum() for p in (closed, surprise))
+    drawn, open_ = (contours(teeth(surprise, p)[0], 128, edges=edges).sum() for p in (closed, surprise))
     assert drawn < 0.6 * open_
 
 
@@ -61,25 +61,44 @@ def test_they_appear_by_and_by(surprise):
     """No step as the lips part: half as far between two mouths, the teeth are nearly half as far too."""
     closed = shut(surprise)
     series = np.concatenate([closed + t * (surprise - closed) for t in np.linspace(0, 1, 41, dtype=np.float32)])
-    steps = np.abs(np.diff(teeth(series)[0], axis=0)).max((1, 2))
-    whole = np.abs(teeth(surprise)[0] - teeth(closed)[0]).max()
+    steps = np.abs(np.diff(teeth(np.repeat(closed, 41, 0), series)[0], axis=0)).max((1, 2))
+    whole = np.abs(teeth(closed, surprise)[0] - teeth(closed, closed)[0]).max()
     assert whole > 0.02 and steps.max() < 0.12 * whole
 
 
 def test_mirrored_faces_have_mirrored_teeth(surprise):
-    mirrored = surprise * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)
-    wanted = teeth(surprise)[0] * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)
-    np.testing.assert_allclose(teeth(mirrored)[0], wanted, atol=1e-5)
+    def mirrored(points):
+        return points * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32)
+
+    closed = shut(surprise)
+    found = teeth(mirrored(closed), mirrored(surprise))[0]
+    np.testing.assert_allclose(found, mirrored(teeth(closed, surprise)[0]), atol=1e-5)
+
+
+def test_where_the_target_lies_does_not_matter(surprise):
+    closed = shut(surprise)
+    moved = closed + np.array([0.1, -0.2], np.float32)
+    np.testing.assert_allclose(teeth(moved, surprise)[0], teeth(closed, surprise)[0], atol=1e-5)
+
+
+def test_a_chin_that_was_as_long_before_is_no_open_jaw(surprise):
+    """Lips apart alike: from a face with its chin that low the jaw has not moved, from another one it has opened."""
+    before = shut(surprise)
+    higher = before.copy()
+    low = before[..., 1] > before[:, LOWER_LIP, 1].max() + 0.02
+    higher[..., 1] -= 0.03 * low
+    still, opened = (teeth(target, surprise)[0][0, LOWER_BITE, 1].mean() for target in (before, higher))
+    assert still < opened - 0.002
 
 
 def test_tensors_and_batches(surprise):
     torch = pytest.importorskip("torch")
     both = np.concatenate([surprise, shut(surprise)])
-    points, edges = teeth(both)
-    found, lines = teeth(torch.from_numpy(both))
+    points, edges = teeth(both[::-1], both)
+    found, lines = teeth(torch.from_numpy(both[::-1].copy()), torch.from_numpy(both))
     np.testing.assert_allclose(found.numpy(), points, atol=1e-6)
     assert lines.dtype == torch.int32 and np.array_equal(lines.numpy(), edges) and lines.is_contiguous()
-    np.testing.assert_allclose(points[:1], teeth(surprise)[0], atol=1e-6)
+    np.testing.assert_allclose(points[:1], teeth(shut(surprise), surprise)[0], atol=1e-6)
 
 
 def test_no_tooth_stands_beside_the_mouth(surprise):
@@ -87,14 +106,16 @@ def test_no_tooth_stands_beside_the_mouth(surprise):
     pursed, lips = surprise.copy(), [*LOWER_LIP, *UPPER_LIP]
     middle = pursed[:, lips, 0].mean()
     pursed[:, lips, 0] = middle + 0.2 * (surprise[:, lips, 0] - middle)
-    x, corners = teeth(pursed)[0][0, :, 0], pursed[0, [LOWER_LIP[0], LOWER_LIP[-1]], 0]
+    x, corners = teeth(surprise, pursed)[0][0, :, 0], pursed[0, [LOWER_LIP[0], LOWER_LIP[-1]], 0]
     assert x.min() >= corners.min() and x.max() <= corners.max() and np.ptp(x) < 0.06
 
 
 def test_what_is_no_face(surprise):
     lost = surprise.copy()
     lost[0, 0] = np.nan
-    points, edges = teeth(lost)
-    assert not contours(points, 64, edges=edges).any()
-    with pytest.raises(BadInput, match=r"points is \[1, 40, 2\], expected \[B, 478, 2\]"):
-        teeth(points)
+    for pair in ((surprise, lost), (lost, surprise)):
+        points, edges = teeth(*pair)
+        assert not contours(points, 64, edges=edges).any()
+    for pair, name in (((surprise, points), "driven"), ((points, surprise), "target")):
+        with pytest.raises(BadInput, match=rf"{name}_points is \[1, 40, 2\], expected \[B, 478, 2\]"):
+            teeth(*pair)

@@ -20,10 +20,10 @@ STRENGTH = {
 }  # fmt: skip
 # What a smile that shows teeth is made of, from ... to. Users want it most, and a few modes by chance rarely make one.
 SMILE = {
-    "mouthSmile": (0.4, 1.0), "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.0, 0.6), "jawOpen": (0.0, 0.35),
+    "mouthSmile": (0.4, 1.0), "mouthUpperUp": (0.2, 0.8), "mouthLowerDown": (0.0, 0.8), "jawOpen": (0.0, 0.35),
     "cheekSquint": (0.0, 0.8), "eyeSquint": (0.0, 0.6), "mouthDimple": (0.0, 0.3),
 }  # fmt: skip
-SMILES = 0.2  # of the expressions
+SMILES, CLENCHED = 0.2, 0.5  # of the expressions, and of these with the jaws closed
 OFTEN = ("jawOpen", "mouthSmile", "browInnerUp", "browDown")  # drawn as often again
 
 
@@ -59,6 +59,8 @@ def smile(kit: Facekit, rng: np.random.Generator) -> np.ndarray:
     for stem, (low, high) in SMILE.items():
         modes = kit.index(stem)
         out[modes] = rng.uniform(low, high) * rng.uniform(0.85, 1, len(modes))
+    if rng.random() < CLENCHED:
+        out[kit.index("jawOpen")] = 0
     return out
 
 

@@ -115,7 +115,7 @@ def pair(
     portrait = shaded(model.mask, portrait, rng.uniform(*SHADES))
     first = None if is_photo else random_expression(model.kit, donors, rng)
     target, target_points, target_shapes, _, before = end(model, portrait, first)
-    truth, driven_points, source_shapes, regions, after = end(model, portrait, wanted)
+    truth, driven_points, source_shapes, regions, after = end(model, portrait, wanted, target_points)
     flow, light = motion(model.mask, before, after)
     made = {
         "target": target, "truth": truth, "mask": regions, "flow": flow, "light": light,
@@ -128,15 +128,16 @@ def pair(
     return made
 
 
-def end(model: Model, portrait: Portrait, wanted: np.ndarray | None):
-    """Picture, landmarks, blendshapes, regions and mesh of a portrait under an expression, or (None) of the photo."""
+def end(model: Model, portrait: Portrait, wanted: np.ndarray | None, target_points: np.ndarray | None = None):
+    """Picture, landmarks, blendshapes, regions and mesh of a portrait under an expression, or (None) of the photo; as a
+    target, or as the truth for a target that has these landmarks."""
     fit = portrait.fit
     if wanted is None:
         return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions, as_photographed(model.mask, portrait)
     if portrait.glasses:  # what moves the skin below the frame would bend it
         near, wanted = model.kit.index(*NEAR_GLASSES), wanted.copy()
         wanted[near] = fit.expression[near] + 0.2 * (wanted - fit.expression)[near]
-    made = repose(model.kit, model.mask, portrait, wanted)
+    made = repose(model.kit, model.mask, portrait, wanted, target_points)
     return made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions, made.drawn
 
 

@@ -86,10 +86,12 @@ def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
     return points
 
 
-def set_teeth(mask: Mask, screen: np.ndarray, points: np.ndarray) -> None:
-    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks: pairs fit the lines that the network is
-    shown. Where somebody's teeth really stand, landmarks do not tell."""
-    screen[:, :2] += mask.with_teeth @ (teeth_of() @ points - screen[mask.teeth, :2].mean(1))
+def set_teeth(mask: Mask, screen: np.ndarray, target_points: np.ndarray, points: np.ndarray) -> None:
+    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks [478, 2]: pairs fit the lines that the
+    network is shown. Where somebody's teeth really stand, landmarks do not tell."""
+    screen[:, :2] += mask.with_teeth @ (
+        teeth_of() @ np.concatenate((points, target_points)) - screen[mask.teeth, :2].mean(1)
+    )
 
 
 def openness(points: np.ndarray) -> np.ndarray:
@@ -143,7 +145,7 @@ def _prepare(kit: Facekit, mask: Mask, photo: np.ndarray, fit: Fit, glasses: boo
     gaps = openness(points)
     screen[:, :2] += residual + sum(opening)
     left_over = fit.landmarks - points_of(mask, screen, irises)
-    set_teeth(mask, screen, fit.landmarks)
+    set_teeth(mask, screen, fit.landmarks, fit.landmarks)
     regions = seen_regions(mask, draw(screen, mask.triangles, 2 * size, np.zeros((2 * size, 2 * size), np.float32))[0])
     normals = vertex_normals(placed, mask.triangles)
     colors = sample(photo, screen[:, :2])

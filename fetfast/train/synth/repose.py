@@ -70,14 +70,17 @@ def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
     return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
 
 
-def repose(kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray) -> Picture:
-    """The portrait under expression coefficients [53]."""
+def repose(
+    kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray, target_points: np.ndarray | None = None
+) -> Picture:
+    """The portrait under expression coefficients [53]. target_points f32 [478, 2]: the landmarks of the pair's target,
+    which tell where `ops.teeth` draws its teeth; None: this is the target."""
     fit, size = portrait.fit, len(portrait.real)
     placed, screen, irises = pose_mesh(kit, mask, fit, portrait.base, expression)
     share = np.clip(openness(points_of(mask, screen, irises)) / portrait.gaps, 0, 1)
     screen[:, :2] += portrait.residual + np.tensordot(share, portrait.opening, 1)
     points = points_of(mask, screen, irises) + portrait.left_over
-    set_teeth(mask, screen, points)
+    set_teeth(mask, screen, points if target_points is None else target_points, points)
     near = np.zeros((2 * size, 2 * size), np.float32)
     seen, weights = draw(screen, mask.triangles, 2 * size, near)
     columns = np.empty((len(screen), COLUMNS), np.float32)
