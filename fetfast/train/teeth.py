@@ -15,9 +15,10 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from fetfast.ops.teeth import POINTS
+from fetfast.ops.teeth import LOWER, POINTS, UPPER
 from fetfast.spec import LANDMARKS
-from fetfast.train.synth.expression import random_expression
+from fetfast.train.facekit import Facekit
+from fetfast.train.synth.expression import mirror_points, random_expression
 from fetfast.train.synth.jaws import corners
 from fetfast.train.synth.pairs import open_model
 from fetfast.train.synth.rendered import NOBODY, SPREAD, random_pose
@@ -30,7 +31,7 @@ SEEDS, FACES = 17, 200
 
 
 def faces(facekit: Path, seed: int) -> np.ndarray:
-    """f64 [FACES, 2, 468 + 80, 2]: landmarks and `corners` of somebody under two expressions, target and driven."""
+    """f64 [FACES, 2, 468 + 40, 2]: landmarks and teeth's points of people under two expressions, target and driven."""
     kit = open_model(facekit).kit
     rows = np.concatenate([kit.landmark_vertices[:SKIN], corners(kit).ravel()])
     rng = np.random.default_rng(seed)
@@ -42,7 +43,15 @@ def faces(facekit: Path, seed: int) -> np.ndarray:
         face[0] = pose.project(pose.place(target[rows]))[:, :2]
         pose = pose.turned(*rng.normal(0, TURNED, 2))
         face[1] = pose.project(pose.place(driven[rows]))[:, :2]
-    return seen
+    teeth = seen[:, :, SKIN:].reshape(FACES, 2, POINTS, 2, 2).mean(3)
+    return np.concatenate([seen[:, :, :SKIN], teeth], 2)
+
+
+def mirrored(kit: Facekit, seen: np.ndarray) -> np.ndarray:
+    """`faces` with left and right exchanged."""
+    rows = np.split(np.arange(SKIN, SKIN + POINTS), np.cumsum([UPPER + 1, UPPER + 1, LOWER + 1]))
+    other = np.concatenate([mirror_points(kit)[:SKIN], *(row[::-1] for row in rows)])
+    return seen[:, :, other] * (-1, 1)
 
 
 def weights(seen: np.ndarray) -> np.ndarray:
@@ -51,7 +60,7 @@ def weights(seen: np.ndarray) -> np.ndarray:
     seen = seen - seen[:, :, :SKIN].mean(2, keepdims=True)
     target, driven = (seen[:, n, :SKIN].swapaxes(1, 2).reshape(-1, SKIN) for n in range(2))
     points = np.hstack([driven, target])
-    teeth = seen[:, 1, SKIN:].reshape(-1, POINTS, 2, 2).mean(2).swapaxes(1, 2).reshape(-1, POINTS)
+    teeth = seen[:, 1, SKIN:].swapaxes(1, 2).reshape(-1, POINTS)
     ridge = len(points) * NOISE**2 * np.eye(2 * SKIN)
     found = np.linalg.solve(points.T @ points + ridge, points.T @ teeth).T.reshape(POINTS, 2, SKIN)
     found += (np.array([[1], [0]]) - found.sum(2, keepdims=True)) / SKIN  # moved with the driven face's middle
@@ -64,7 +73,8 @@ def weights(seen: np.ndarray) -> np.ndarray:
 def main(facekit: Path, output: Path) -> None:
     with pool(None) as run:
         seen = list(tqdm(run.map(partial(faces, facekit), range(SEEDS)), total=SEEDS, desc="teeth", disable=None))
-    np.save(output, weights(np.concatenate(seen)).astype(np.float16))
+    both = np.concatenate([*seen, *(mirrored(open_model(facekit).kit, part) for part in seen)])
+    np.save(output, weights(both).astype(np.float16))
 
 
 if __name__ == "__main__":
