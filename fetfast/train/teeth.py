@@ -8,7 +8,7 @@ them, each under two expressions; takes three minutes.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import click
@@ -19,20 +19,22 @@ from fetfast.ops.teeth import LOWER, POINTS, UPPER
 from fetfast.spec import LANDMARKS
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.expression import mirror_points, random_expression
+from fetfast.train.synth.fit import SKIN
 from fetfast.train.synth.jaws import corners
-from fetfast.train.synth.pairs import open_model
 from fetfast.train.synth.rendered import NOBODY, SPREAD, random_pose
 from fetfast.train.synth.workers import pool
 
-SKIN = 468  # the landmarks before the irises
 NOISE = 0.0015  # crop sides: how wrong a landmark may be, which keeps the weights small
 TURNED = 0.03  # radians: how the head may turn meanwhile
 SEEDS, FACES = 17, 200
 
 
+model = cache(Facekit.open)
+
+
 def faces(facekit: Path, seed: int) -> np.ndarray:
     """f64 [FACES, 2, 468 + 40, 2]: landmarks and teeth's points of people under two expressions, target and driven."""
-    kit = open_model(facekit).kit
+    kit = model(facekit)
     rows = np.concatenate([kit.landmark_vertices[:SKIN], corners(kit).ravel()])
     rng = np.random.default_rng(seed)
     seen = np.empty((FACES, 2, len(rows), 2))
@@ -73,7 +75,7 @@ def weights(seen: np.ndarray) -> np.ndarray:
 def main(facekit: Path, output: Path) -> None:
     with pool(None) as run:
         seen = list(tqdm(run.map(partial(faces, facekit), range(SEEDS)), total=SEEDS, desc="teeth", disable=None))
-    both = np.concatenate([*seen, *(mirrored(open_model(facekit).kit, part) for part in seen)])
+    both = np.concatenate([*seen, *(mirrored(model(facekit), part) for part in seen)])
     np.save(output, weights(both).astype(np.float16))
 
 

@@ -116,6 +116,7 @@ def test_what_is_no_face(surprise):
     for pair in ((surprise, lost), (lost, surprise)):
         points, edges = teeth(*pair)
         assert not contours(points, 64, edges=edges).any()
-    for pair, name in (((surprise, points), "driven"), ((points, surprise), "target")):
+    few = surprise[:, :40]
+    for pair, name in (((surprise, few), "driven"), ((few, surprise), "target")):
         with pytest.raises(BadInput, match=rf"{name}_points is \[1, 40, 2\], expected \[B, 478, 2\]"):
             teeth(*pair)

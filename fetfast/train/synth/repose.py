@@ -64,7 +64,7 @@ def as_photographed(mask: Mask, portrait: Portrait) -> Drawn:
 def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
     """f32 [N]: how much brighter the skin is than in the photo; less so where it creases more."""
     normals = vertex_normals(placed, mask.triangles)
-    ratio = np.clip((brightness(portrait.light, normals) / portrait.shade), 0.75, 1.25)
+    ratio = np.clip(brightness(portrait.light, normals) / portrait.shade, 0.75, 1.25)
     deeper = np.clip(np.maximum(concavity(placed, mask.triangles, normals), 0) - portrait.creases, 0, 0.04)
     deeper[mask.neutral[:, 1] > mask.neutral[mask.landmarks[BETWEEN_BROWS], 1] + 1] *= FOREHEAD
     return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
