@@ -19,7 +19,7 @@ PARTS = (
     *((eye, 4.0) for eye in CHAINS["eyes"]),
 )  # landmarks, and how much more than skin their pixels count
 INSIDE = 20.0  # how much more a pixel between parted lips counts: few, often painted from nothing, and looked at first
-TEETH = 0.5  # how much more it counts there to be too dark: what may be teeth or their shadow is shown as teeth
+TEETH = 1.0  # how much more it counts there to be too dark: what may be teeth or their shadow is shown as teeth
 MOVED = 3.0  # how much more than others a pixel's motion counts at most
 BACKGROUND = 0.3  # how much a pixel outside of the face counts
 PATCH = 96  # side in pixels at which a mouth or an eye is looked at closely: what a crop at 256 has of a mouth
