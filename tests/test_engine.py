@@ -107,9 +107,10 @@ def test_a_stream_of_no_frames_is_refused_at_once(engine, portrait, frames):
 
 
 def without(frame, face, side):
-    """A frame without a third of its face: what lies beyond that edge is cut away."""
+    """A frame without three tenths of its face, from above all down to the eyes: cut away beyond that edge. Deeper cuts
+    are found by chance."""
     x0, y0, x1, y1 = (round(v) for v in face.box)
-    x, y = (x1 - x0) // 3, (y1 - y0) // 3
+    x, y = (x1 - x0) * 3 // 10, (y1 - y0) * 3 // 10
     return {"left": frame[:, x0 + x :], "right": frame[:, : x1 - x], "top": frame[y0 + y :], "bottom": frame[: y1 - y]}[
         side
     ]

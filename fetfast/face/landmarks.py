@@ -1,9 +1,10 @@
 """The landmarks and the expression of each face in a frame.
 
 Regions of interest, the rotated crop, the way back to the frame and the points that the expression is read from follow
-MediaPipe's face landmarker graph in single-image mode (`detect`) and stream mode (`track`), without its smoothing. Only
-the sampling differs: pixel centres lie at + 0.5, where MediaPipe's CPU path is off by up to half a pixel of the crop
-(by that alone our landmarks lie 0.8 % of the eye distance from its own; mirrored pictures show less bias in ours).
+MediaPipe's face landmarker graph in stream mode, without its smoothing. What `detect` finds is read as a stream's second
+frame is, where its own landmarks say that it lies: one face lies alike in a photo and in a stream, where the detector's
+box alone moves the landmarks by 0.8 % of the eye distance. Only the sampling differs: pixel centres lie at + 0.5, where
+MediaPipe's CPU path is off by up to half a pixel of the crop (mirrored pictures show less bias in ours).
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Landmarker:
                     continue
                 face = self._read(frame, _region(found.box, *found.eyes))
                 if face is not None and not any(_same(face, other) for other in faces):
-                    faces.append(face)
+                    faces.append(self.track(frame, face) or face)
             if level and faces:
                 break
         return sorted(faces, key=_area, reverse=True)

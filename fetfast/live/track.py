@@ -57,8 +57,7 @@ class Tracker:
             if number is None and (self._which == "all" or not self._known):
                 number, self._numbers = self._numbers, self._numbers + 1
             if number is not None and number not in seen:
-                # Read once more where its landmarks say it is, as in all frames to come: no jump after the first one.
-                seen[number] = self._landmarker.track(frame, face) or face
+                seen[number] = face
                 self._known[number] = face
                 self._lost.pop(number, None)
 
