@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from fetfast.errors import BadInput
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
+from fetfast.ops import teeth
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours
-from fetfast.ops.teeth import teeth
 from fetfast.ops.topology import BROWS, EYES, IRISES, LIPS
 from fetfast.place import HOST, Device, Host
 from fetfast.spec import REGIONS
@@ -214,10 +214,9 @@ def driven_map(scene: Scene, driven_points: Tensor) -> Tensor:
 
 
 def teeth_map(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
-    """[B, 1, 2 S, 2 S] contours of the front teeth that the lips wanted leave free, 0 ... 1."""
+    """[B, 1, 2 S, 2 S] the front teeth that the lips wanted leave free, 0 ... 1."""
     side = 2 * scene.target.resolution
-    points, edges = teeth(target_points, driven_points)
-    return contours(points, side, out=scene.buffer("teeth_map", 1, side, side), edges=edges)
+    return teeth.teeth_map(target_points, driven_points, side, scene.buffer("teeth_map", 1, side, side))
 
 
 def first_flow(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:

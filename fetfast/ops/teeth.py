@@ -1,10 +1,10 @@
-"""The front teeth that a mouth shows, as lines to draw: where they stand follows from the landmarks.
+"""The front teeth that a mouth shows, and a map of them: where they stand follows from the landmarks.
 
 The upper teeth go with the head and the lower ones with the chin, so each of their points is nearly a weighted mean of
 the landmarks, the same for all faces and poses (`train/teeth.py` finds the weights; they miss the morphable model's
 teeth by less than half of one, `tests/train/test_jaws.py`). The landmarks before the motion have weights as well: a
 long chin and an open jaw look alike, until one sees what the chin was like before. What lips cover is folded onto
-their edges: behind closed lips all lines lie on one another, and as lips part teeth grow out of them.
+their edges: behind closed lips all points lie on one another, and as lips part teeth grow out of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from fetfast.errors import BadInput
 from fetfast.ops.anchors import namespace
+from fetfast.ops.heatmap import contours, contours_reference
 from fetfast.ops.topology import CHAINS
 from fetfast.spec import LANDMARKS
 
@@ -25,17 +26,81 @@ UPPER, LOWER = 10, 8  # front teeth of each jaw
 POINTS = 2 * (UPPER + 1) + 2 * (LOWER + 1)  # between teeth: along the biting edge, then along the gums
 RING = CHAINS["lips"][1]
 LOWER_LIP, UPPER_LIP = RING[:11], RING[:9:-1]  # both from the subject's right corner to the left
+BEHIND = 0.5  # what a lower tooth is drawn as: told from the upper ones before it
+
+
+def _rows() -> tuple[tuple[slice, slice], ...]:
+    """The points along the biting edge and along the gums, of the upper jaw and of the lower."""
+    at = np.cumsum([0, UPPER + 1, UPPER + 1, LOWER + 1, LOWER + 1])
+    rows = [slice(int(a), int(b)) for a, b in pairwise(at)]
+    return (rows[0], rows[1]), (rows[2], rows[3])
+
+
+JAWS = _rows()
 
 
 def _edges() -> np.ndarray:
     edges = []
-    for first, count in ((0, UPPER), (2 * (UPPER + 1), LOWER)):
-        bite, gums = range(first, first + count + 1), range(first + count + 1, first + 2 * (count + 1))
+    for jaw in JAWS:
+        bite, gums = (range(row.start, row.stop) for row in jaw)
         edges += [*zip(bite, gums, strict=True), *pairwise(bite)]
     return np.array(edges, np.int32)
 
 
 EDGES = _edges()
+
+
+def teeth_map(target_points: Any, driven_points: Any, size: int, out: Any = None) -> Any:
+    """The front teeth drawn, f32 [B, 1, S, S]: 1 on an upper tooth, `BEHIND` on a lower one, 0 between teeth, along
+    their biting edges and everywhere else. `target_points`, `driven_points` [B, 478, 2]: crop units, as `teeth` has
+    them.
+
+        out(p) = (1 - line(p)) max(upper(p), BEHIND lower(p))
+
+    line: `contours` of `teeth`. upper, lower: the share of pixel p between that jaw's biting edge and its gums, lines
+    from point to point, and across from its first to its last tooth.
+    out: f32 [B, 1, S, S] of any strides, or None for a new array.
+    Bytes that move: 4 B S^2 written, little read. Raises BadInput.
+    """
+    points, edges = teeth(target_points, driven_points)
+    out = contours(points, size, out, edges)
+    if not isinstance(points, np.ndarray):
+        from fetfast.ops.heatmap_gpu import fill_teeth
+
+        return fill_teeth(points, out)
+    if not np.isfinite(points).any():
+        return out
+    # Only the rows that the mouth takes: all others are 0 already.
+    top, low = np.nanmin(points[..., 1]) * size - 2, np.nanmax(points[..., 1]) * size + 2
+    rows = slice(*np.clip((top, low), 0, size).astype(int))
+    out[:, 0, rows] = filled(points, size, rows) * (1 - out[:, 0, rows])
+    return out
+
+
+def teeth_map_reference(target_points: Any, driven_points: Any, size: int) -> Any:
+    """The specification of `teeth_map` in plain PyTorch. Computes in the dtype of the points."""
+    import torch
+
+    points, edges = teeth(torch.as_tensor(target_points), torch.as_tensor(driven_points))
+    return filled(points, size)[:, None] * (1 - contours_reference(points, size, edges=edges))
+
+
+def filled(points: Any, size: int, rows: slice = slice(None)) -> Any:
+    """[B, rows, S] of points [B, 40, 2], an array or a tensor: teeth without the lines between them."""
+    xp = namespace(points)
+    centre = (np.arange(size, dtype=np.float32) + 0.5) / size
+    if xp is not np:
+        centre = xp.asarray(centre, dtype=points.dtype, device=points.device)
+    half, x, y = 0.5 / size, centre[None], centre[rows][None, :, None]
+    shares = []
+    for bite, gums in JAWS:
+        a, b = (_line(points[:, row], x)[:, None] for row in (bite, gums))
+        first, last = points[:, bite][:, :1, 0], points[:, bite][:, -1:, 0]
+        high, low, left, right = xp.minimum(a, b), xp.maximum(a, b), xp.minimum(first, last), xp.maximum(first, last)
+        down = (xp.minimum(low, y + half) - xp.maximum(high, y - half)).clip(0)
+        across = (xp.minimum(right, x + half) - xp.maximum(left, x - half)).clip(0)[:, None]
+        shares.append(size * size * down * across)
+    return xp.nan_to_num(xp.maximum(shares[0], BEHIND * shares[1]))
 
 
 def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:

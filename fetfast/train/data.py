@@ -46,7 +46,7 @@ from fetfast.face.align import to_crop
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours, first_flow
-from fetfast.ops.teeth import teeth
+from fetfast.ops.teeth import teeth_map
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 FINE = 2  # the picture that is warped is this much finer than the network's: run time warps the frame's own pixels
@@ -194,7 +194,6 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         points, driven = points + noise, driven + noise
     points, driven = (p[None].astype(np.float32) for p in (points, driven))
     flow = first_flow(points, driven, size)[0]
-    between, edges = teeth(points, driven)
     out = {
         "target": crop(photo, M, size),
         "warped": crop(photo, M, size, flow=flow),
@@ -203,7 +202,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         "truth_fine": crop(truth, M, FINE * size),
         "target_map": contours(points, size)[0],
         "driven_map": contours(driven, size)[0],
-        "teeth_map": contours(between, 2 * size, edges=edges)[0],
+        "teeth_map": teeth_map(points, driven, 2 * size)[0],
         "first_flow": flow,
         "driven_points": driven[0],
     }

@@ -12,7 +12,7 @@ from fetfast.train.synth.mask import MOUTH, OPENINGS, SOCKET, TEETH, Mask
 
 LIP_GAP = 0.05  # of the eye distance: photographed teeth are trusted above
 RED = [0, 17, 37, 267, 39, 269, 84, 314, 181, 405, 40, 270, 91, 321, 61, 291]  # landmarks of the lips' outer edge
-BESIDE = 0.3  # of a tooth's light is lost towards its neighbours
+BESIDE = 0.12  # of a tooth's light is lost towards its neighbours
 LASHES = 0.15  # cm: half the width of the dark line that they draw along a lid
 
 
@@ -65,7 +65,7 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     relief = np.clip((z - 6.5) / 3, 0, 1)  # front teeth in the light, the second molars in the dark
     out_of = np.stack((mask.neutral[:, 0], z - ARCH), 1)
     outwards = (out_of * normals[:, ::2]).sum(1) / np.linalg.norm(out_of, axis=1)
-    relief *= np.clip(0.45 + 0.7 * outwards, 0.1, 1)  # what faces the tongue is seen in open mouths only, and unlit
+    relief *= np.clip(0.45 + 0.9 * outwards, 0.1, 1)  # what faces the tongue is seen in open mouths only, and unlit
     relief *= 1 - BESIDE * np.clip(mask.flanks, 0, 1) ** 4
     shaded = tooth_tone * relief[:, None] + 0.3 * flesh * (1 - relief[:, None])  # red light in the mouth: not grey
     paint[tooth] = np.minimum(shaded, 250)[tooth]

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from fetfast.ops.teeth import LOWER, UPPER
 from fetfast.train.facekit import Facekit
 
-BITE = -3.3  # cm: the height at which the jaws meet
+STAYS = 0.5  # cm: the upper jaw moves less as the mouth opens, the lower one more
 CROWNS = {True: 1.0, False: 0.85}  # cm of an upper, a lower front tooth that the gums leave free
 ARCH = 6.5  # cm: the z about which teeth stand in an arch
 NEAR = 0.4  # cm: standard deviation of the Gaussians by which teeth and gums go with the points
@@ -42,18 +42,17 @@ def flanks(kit: Facekit) -> np.ndarray:
 
 
 def is_upper(kit: Facekit) -> np.ndarray:
-    """bool [all vertices]: of the upper jaw; a tooth as a whole, for the rows overlap."""
-    out = kit.neutral[:, 1] > BITE
-    for tooth in separate(kit):
-        out[tooth] = kit.neutral[tooth, 1].mean() > BITE
-    return out
+    """bool [all vertices]: of the upper jaw, which stays where it is as the jaw opens."""
+    (opens,) = kit.index("jawOpen")
+    return (kit.expressions[opens].astype(np.float32) ** 2).sum(1) < STAYS**2
 
 
 def row(kit: Facekit, upper: bool) -> np.ndarray:
     """i64 [2 (n + 1), 2]: vertices of the n front teeth of a jaw whose middles are the points between teeth, from the
     subject's right to the left: first along the biting edge, then along the gums."""
     count, sign = (UPPER, 1) if upper else (LOWER, -1)  # sign: from the biting edge towards the gums
-    teeth = [tooth for tooth in separate(kit) if sign * kit.neutral[tooth, 1].mean() > sign * BITE]
+    mine = is_upper(kit) == upper
+    teeth = [tooth for tooth in separate(kit) if mine[tooth].all()]
     teeth = sorted(teeth, key=lambda tooth: -kit.neutral[tooth, 2].max())[:count]
     teeth = sorted(teeth, key=lambda tooth: kit.neutral[tooth, 0].mean())
     out = []

@@ -43,7 +43,7 @@ PHOTO = 0.25  # of the truths are photos, and of the targets
 MIXED = 0.7  # of the look-alikes: somebody between two people
 ALIKE, SHARES = 10, (0.3, 0.9)  # how many of them for each person, and how much they have of the other's skin
 SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
-SHADES = (0.7, 1.1)  # of teeth, times what the eyes' whites let expect: on 15 portraits that show theirs .6 ... 1.4
+SHADES = (0.85, 1.3)  # of teeth, times what the eyes' whites let expect: on 15 portraits that show theirs .6 ... 1.4
 TURN = np.array([0.14, 0.08])  # of yaw and pitch, radians: standard deviation
 FARTHEST = np.array([0.25, 0.15])  # beyond, cheeks and hair that the photo hides smear
 

@@ -155,7 +155,8 @@ def _prepare(kit: Facekit, mask: Mask, photo: np.ndarray, fit: Fit, glasses: boo
     eyes = eye_colors(mask, base, fit, colors, seen, colors[skin])
     tone = np.median(colors[skin], 0).mean()
     bright = min(max(WHITER * eyes[1].mean(), LIGHTER * tone), BRIGHTEST)
-    teeth = eyes[1] / eyes[1].mean() * np.array([1.04, 1.0, 0.93]) * bright
+    tint = np.sqrt(eyes[1] / eyes[1].mean())  # no more: few pixels show the eyes' whites, and blue teeth look odd
+    teeth = tint * np.array([1.04, 1.0, 0.95]) * bright
     trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
     return Portrait(
         fit, photo, real, regions, base, screen, residual, np.stack(opening), gaps,
