@@ -1,10 +1,11 @@
 """The landmarks and the expression of each face in a frame.
 
 Regions of interest, the rotated crop, the way back to the frame and the points that the expression is read from follow
-MediaPipe's face landmarker graph in stream mode, without its smoothing. What `detect` finds is read as a stream's second
-frame is, where its own landmarks say that it lies: one face lies alike in a photo and in a stream, where the detector's
-box alone moves the landmarks by 0.8 % of the eye distance. Only the sampling differs: pixel centres lie at + 0.5, where
-MediaPipe's CPU path is off by up to half a pixel of the crop (mirrored pictures show less bias in ours).
+MediaPipe's face landmarker graph in stream mode, without its smoothing. What `detect` finds is read once more where
+its own landmarks say that it lies, as a stream's second frame is: the same face has the same landmarks in a photo and
+in a stream, where the detector's box moves them by 0.8 % of the eye distance. Only the sampling differs: pixel centres
+lie at + 0.5, where MediaPipe's CPU path is off by up to half a pixel of the crop (mirrored pictures show less bias in
+ours).
 """
 
 from __future__ import annotations

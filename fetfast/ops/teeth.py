@@ -65,9 +65,11 @@ def teeth_map(target_points: Any, driven_points: Any, size: int, out: Any = None
     points, edges = teeth(target_points, driven_points)
     out = contours(points, size, out, edges)
     if not isinstance(points, np.ndarray):
-        from fetfast.ops.heatmap_gpu import fill_teeth
+        if out.numel():
+            from fetfast.kernels import teeth as kernel
 
-        return fill_teeth(points, out)
+            kernel.fill(points, UPPER, LOWER, BEHIND, out)
+        return out
     if not np.isfinite(points).any():
         return out
     # Only the rows that the mouth takes: all others are 0 already.
@@ -92,11 +94,13 @@ def filled(points: Any, size: int, rows: slice = slice(None)) -> Any:
     if xp is not np:
         centre = xp.asarray(centre, dtype=points.dtype, device=points.device)
     half, x, y = 0.5 / size, centre[None], centre[rows][None, :, None]
+    highest, lowest = (f(points[..., 1], 1)[:, None, None] for f in (xp.amin, xp.amax))  # rows that turn back overshoot
     shares = []
     for bite, gums in JAWS:
         a, b = (_line(points[:, row], x)[:, None] for row in (bite, gums))
         first, last = points[:, bite][:, :1, 0], points[:, bite][:, -1:, 0]
-        high, low, left, right = xp.minimum(a, b), xp.maximum(a, b), xp.minimum(first, last), xp.maximum(first, last)
+        high, low = xp.maximum(xp.minimum(a, b), highest), xp.minimum(xp.maximum(a, b), lowest)
+        left, right = xp.minimum(first, last), xp.maximum(first, last)
         down = (xp.minimum(low, y + half) - xp.maximum(high, y - half)).clip(0)
         across = (xp.minimum(right, x + half) - xp.maximum(left, x - half)).clip(0)[:, None]
         shares.append(size * size * down * across)

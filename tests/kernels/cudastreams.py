@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
+from fetfast.kernels import teeth
 from hostmemory import HostMemory
 
 from fetfast import place
@@ -13,6 +14,7 @@ from fetfast.ops import frame_gpu, heatmap_gpu
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours, first_flow
 from fetfast.ops.paste import paste
+from fetfast.ops.teeth import filled
 
 
 class Streams:
@@ -101,6 +103,9 @@ def stand_in(monkeypatch):
         contours(numpy(points), size, numpy(out), numpy(edges))
         return out
 
+    def fill_there(points, upper, lower, behind, out):
+        numpy(out)[:, 0] = filled(numpy(points), out.shape[-1]) * (1 - numpy(out)[:, 0])
+
     def flow_there(source, driven, size, out, widths, epsilon):
         first_flow(numpy(source), numpy(driven), size, numpy(out))
         return out
@@ -109,4 +114,5 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(frame_gpu, "paste", paste_there)
     monkeypatch.setattr(heatmap_gpu, "contours", contours_there)
     monkeypatch.setattr(heatmap_gpu, "first_flow", flow_there)
+    monkeypatch.setattr(teeth, "fill", fill_there)
     return seen
