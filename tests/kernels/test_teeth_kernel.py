@@ -7,7 +7,7 @@ from tolerance import DTYPES, assert_close
 
 from fetfast.errors import BadInput
 from fetfast.ops.heatmap import contours_reference
-from fetfast.ops.teeth import BEHIND, EDGES, LOWER, UPPER, filled, teeth_map, teeth_map_reference
+from fetfast.ops.teeth import BEHIND, EDGES, LOWER, LOWER_LIP, UPPER, UPPER_LIP, filled, teeth_map, teeth_map_reference
 
 
 def mouths(device) -> torch.Tensor:
@@ -51,7 +51,11 @@ def test_teeth_filled_in(S, dtype, channels_last, device):
 
 def test_a_face_s_teeth_are_the_reference_s(device):
     rng = np.random.default_rng(0)
-    faces = torch.from_numpy(rng.normal(0.5, 0.2, (2, 2, 478, 2)).astype(np.float32)).to(device)
+    faces = torch.from_numpy(rng.normal(0.5, 0.2, (2, 2, 478, 2)).astype(np.float32))
+    for lip, y in ((UPPER_LIP, 0.1), (LOWER_LIP, 0.9)):  # wide open: what stands behind is seen
+        across = torch.linspace(0, 1, len(lip)).expand(2, -1)
+        faces[1, :, list(lip)] = torch.stack((across, torch.full_like(across, y)), 2)
+    faces = faces.to(device)
     got = teeth_map(*faces, 48)
     assert got.shape == (2, 1, 48, 48) and got.max() > 0.1
     torch.testing.assert_close(got.cpu(), teeth_map_reference(*faces.cpu(), 48), atol=1e-3, rtol=0)

@@ -1,15 +1,27 @@
-"""Where the teeth's lines lie: between the lips, in order, the same for arrays and tensors."""
+"""Where teeth stand: between the lips, in order, the same for arrays and tensors; and how they are drawn."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from fetfast import image
 from fetfast.errors import BadInput
 from fetfast.face import Landmarker, crop_matrix, to_crop
-from fetfast.ops.heatmap import contours
-from fetfast.ops.teeth import LOWER, LOWER_LIP, POINTS, UPPER, UPPER_LIP, teeth
+from fetfast.ops.teeth import (
+    BEHIND,
+    EDGES,
+    JAWS,
+    LOWER,
+    LOWER_LIP,
+    POINTS,
+    UPPER,
+    UPPER_LIP,
+    teeth,
+    teeth_map,
+    teeth_map_reference,
+)
 
 DEMO = Path(__file__).parents[2] / "demo"
 BITE, GUMS = slice(0, UPPER + 1), slice(UPPER + 1, 2 * (UPPER + 1))
@@ -51,10 +63,9 @@ def test_teeth_stand_in_order_between_the_lips(surprise):
 
 def test_behind_closed_lips_no_tooth_shows(surprise):
     closed = shut(surprise)
-    points, edges = teeth(surprise, closed)
+    points, _ = teeth(surprise, closed)
     np.testing.assert_allclose(points[0, :, 1], lip(closed, UPPER_LIP, points[0, :, 0]), atol=1e-5)
-    drawn, open_ = (contours(teeth(surprise, p)[0], 128, edges=edges).sum() for p in (closed, surprise))
-    assert drawn < 0.6 * open_
+    assert teeth_map(surprise, closed, 128).max() < 0.05 < 0.99 < teeth_map(surprise, surprise, SIZE).max()
 
 
 def test_they_appear_by_and_by(surprise):
@@ -114,9 +125,56 @@ def test_what_is_no_face(surprise):
     lost = surprise.copy()
     lost[0, 0] = np.nan
     for pair in ((surprise, lost), (lost, surprise)):
-        points, edges = teeth(*pair)
-        assert not contours(points, 64, edges=edges).any()
+        assert not teeth_map(*pair, 64).any()
+        beside = teeth_map(*(np.concatenate((points, surprise)) for points in pair), 64)
+        assert not beside[0].any() and np.array_equal(beside[1:], teeth_map(surprise, surprise, 64))
     few = surprise[:, :40]
     for pair, name in (((surprise, few), "driven"), ((few, surprise), "target")):
         with pytest.raises(BadInput, match=rf"{name}_points is \[1, 40, 2\], expected \[B, 478, 2\]"):
             teeth(*pair)
+
+
+SIZE, FINE = 512, 8  # pixels of a map, and points of a pixel at which teeth are drawn once more, as polygons
+
+
+def polygon(points, size):
+    """bool [S, S] a jaw's teeth, drawn by another hand: along the biting edge, and back along the gums."""
+    drawn = Image.new("1", (size, size))
+    corners = [tuple(float(v) for v in point * size - 0.5) for point in points]
+    ImageDraw.Draw(drawn).polygon(corners, fill=1)
+    return np.asarray(drawn)
+
+
+def test_teeth_are_filled_and_the_lines_between_them_are_not(surprise):
+    points = teeth(surprise, surprise)[0][0]
+    rings = (np.concatenate((points[bite], points[gums][::-1])) for bite, gums in JAWS)
+    upper, lower = (polygon(ring, SIZE * FINE).reshape(SIZE, FINE, SIZE, FINE).mean((1, 3)) for ring in rings)
+    drawn = teeth_map(surprise, surprise, SIZE)[0, 0]
+    wanted = np.maximum(upper, BEHIND * lower)
+    assert wanted.max() == 1 and (lower * (upper == 0)).max() == 1
+    assert (drawn <= wanted + 0.15).all(), "slanted edges are cut at the middle of a pixel"
+    lines = lines_away(points, SIZE)
+    assert np.abs(drawn - wanted)[lines > 1.5].mean() < 0.01 and wanted[lines > 1.5].max() == 1
+    assert (drawn[lines < 0.3] <= 0.31).all() and wanted[lines < 0.3].max() > 0.9
+    assert drawn[lines > 1.5].max() > 0.98 and abs(drawn[(lines > 1.5) & (upper == 0)].max() - BEHIND) < 0.02
+
+
+def lines_away(points, size):
+    """f32 [S, S] pixels to the nearest line between teeth."""
+    y, x = np.mgrid[:size, :size] + 0.5
+    nearest = np.full((size, size), np.inf)
+    for a, b in EDGES:
+        (ax, ay), (bx, by) = points[a] * size, points[b] * size
+        t = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2 + 1e-9), 0, 1)
+        nearest = np.minimum(nearest, np.hypot(x - ax - t * (bx - ax), y - ay - t * (by - ay)))
+    return nearest
+
+
+@pytest.mark.parametrize("size", [1, 33, 256])
+def test_the_map_is_the_reference_s(surprise, size):
+    both = np.concatenate([surprise, shut(surprise)])
+    whole = np.full((2, 3, size, size), 7, np.float32)
+    got = teeth_map(both[::-1], both, size, whole[:, 1:2])
+    assert (whole[:, ::2] == 7).all()
+    np.testing.assert_allclose(got, teeth_map_reference(both[::-1].copy(), both, size), atol=2e-3)
+    assert teeth_map(both[:0], both[:0], size).shape == (0, 1, size, size)
