@@ -34,8 +34,8 @@ class Mask:
     f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
     lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side;
     regions u8 [T]: what each triangle is, as in `regions.py`; teeth i64 [40, 2]: the vertices whose middles are the
-    points of `ops.teeth`; with_teeth f32 [N, 40]: how vertices go with these; flanks f32 [N]: of a
-    tooth, 0 in the middle of its width, 1 where it meets its neighbours.
+    points of `ops.teeth`; jaws i64 [J]: the vertices that go with these, with_teeth f32 [J, 40]: how; flanks f32 [N]: of
+    a tooth, 0 in the middle of its width, 1 where it meets its neighbours.
     """
 
     neutral: np.ndarray
@@ -53,6 +53,7 @@ class Mask:
     lips: np.ndarray
     regions: np.ndarray
     teeth: np.ndarray
+    jaws: np.ndarray
     with_teeth: np.ndarray
     flanks: np.ndarray
 
@@ -77,6 +78,8 @@ class Mask:
         compact[used] = np.arange(len(used))
         balls = [np.flatnonzero(kind[used] == k) for k in (EYE_LEFT, EYE_RIGHT)]
         blink = np.abs(kit.expressions[kit.index("eyeBlink")][:, used]).max((0, 2))
+        with_teeth = carried(kit, used)
+        jaws = np.flatnonzero(with_teeth.any(1))
         return cls(
             neutral=kit.neutral[used],
             expressions=np.ascontiguousarray(kit.expressions[:, used]),
@@ -92,7 +95,8 @@ class Mask:
             lips=inner_lips(kit)[used],
             regions=triangle_regions(kit)[kept[kit.triangles].all(1)],
             teeth=compact[corners(kit)],
-            with_teeth=carried(kit, used),
+            jaws=jaws,
+            with_teeth=with_teeth[jaws],
             flanks=flanks(kit)[used],
             lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
         )

@@ -89,7 +89,7 @@ def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
 def set_teeth(mask: Mask, screen: np.ndarray, target_points: np.ndarray, points: np.ndarray) -> None:
     """Moves teeth and gums to where `ops.teeth` draws them for these landmarks [478, 2]: re-posed pictures fit the
     lines that the network is shown. Where the teeth of a photo really stand, landmarks do not tell."""
-    screen[:, :2] += mask.with_teeth @ (
+    screen[mask.jaws, :2] += mask.with_teeth @ (
         teeth_of() @ np.concatenate((points, target_points)) - screen[mask.teeth, :2].mean(1)
     )
 
