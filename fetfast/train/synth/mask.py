@@ -34,8 +34,8 @@ class Mask:
     f32 [2, 5, 3] of the neutral head's; lids f32 [N] 0 ... 1: skin that an open eye hides in its fold;
     lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side;
     regions u8 [T]: what each triangle is, as in `regions.py`; teeth i64 [40, 2]: the vertices whose middles are the
-    points of `ops.teeth`; jaws i64 [J]: the vertices that go with these, with_teeth f32 [J, 40]: how; flanks f32 [N]: of
-    a tooth, 0 in the middle of its width, 1 where it meets its neighbours.
+    points of `ops.teeth`; jaws i64 [J]: the vertices that go with these, with_teeth f32 [J, 40]: how; flanks
+    f32 [N]: of a tooth, 0 in the middle of its width, 1 where it meets its neighbours.
     """
 
     neutral: np.ndarray
