@@ -26,6 +26,7 @@ UPPER, LOWER = 10, 8  # front teeth of each jaw
 POINTS = 2 * (UPPER + 1) + 2 * (LOWER + 1)  # between teeth: along the biting edge, then along the gums
 RING = CHAINS["lips"][1]
 LOWER_LIP, UPPER_LIP = RING[:11], RING[:9:-1]  # both from the subject's right corner to the left
+DROP = np.array([0, 0.0135], np.float32)  # crop sides: people's teeth hang lower than the model's
 BEHIND = 0.5  # what a lower tooth is drawn as: told from the upper ones before it
 
 
@@ -112,7 +113,7 @@ def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
     arrays or tensors, any units of an upright crop, and the lines between them i32 [E, 2], the gaps between teeth and
     the biting edges: what `contours` draws.
 
-        t = W driven + V target     x' = clamp(x, corners of the mouth)     y' = clamp(y, upper lip(x'), lower lip(x'))
+        t = W driven + V target + DROP     x' = clamp(x, corners of the mouth)     y' = clamp(y, upper lip(x'), lower lip(x'))
 
     the lips' inner edges taken as lines from landmark to landmark. Rows of W sum to 1 and rows of V to 0: where the
     target lies does not matter, only how it is shaped. A landmark that is NaN leaves no tooth.
@@ -122,10 +123,11 @@ def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
         if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
             raise BadInput(f"teeth(): {name} is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
     xp = namespace(driven_points)
-    weight, lower, upper, edges = _constants(driven_points)
+    weight, drop, lower, upper, edges = _constants(driven_points)
     both = xp.concatenate((driven_points, target_points), 1)
     # Tensors by no product of matrices: a CUDA graph would hold on to a workspace of cuBLAS that is not its own.
     at = weight @ both if xp is np else (weight[..., None] * both[:, None]).sum(2)
+    at = at + drop
     low, high = driven_points[:, lower], driven_points[:, upper]
     a, b = low[:, :1, 0], low[:, -1:, 0]
     x = xp.minimum(xp.maximum(at[..., 0], xp.minimum(a, b)), xp.maximum(a, b))
@@ -152,18 +154,18 @@ def weights() -> np.ndarray:
     )
 
 
-def _constants(array: Any) -> tuple[Any, Any, Any, Any]:
-    """The weights, the landmarks of the lower and the upper lip, and `EDGES`, for an array or a tensor such as this."""
+def _constants(array: Any) -> tuple[Any, ...]:
+    """The weights, `DROP`, the landmarks of the lower and the upper lip, and `EDGES`, for an array or a tensor such as this."""
     if isinstance(array, np.ndarray):
-        return weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
+        return weights().astype(array.dtype), DROP.astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
     return _tensors(array.dtype, array.device)
 
 
 @cache
-def _tensors(dtype: Any, device: Any) -> tuple[Any, Any, Any, Any]:
+def _tensors(dtype: Any, device: Any) -> tuple[Any, ...]:
     """On a GPU copied there once."""
     import torch
 
-    weight = torch.tensor(weights(), dtype=dtype, device=device)
+    weight, drop = (torch.tensor(values, dtype=dtype, device=device) for values in (weights(), DROP))
     lower, upper, edges = (torch.tensor(rows, device=device) for rows in (LOWER_LIP, UPPER_LIP, EDGES))
-    return weight, lower, upper, edges
+    return weight, drop, lower, upper, edges

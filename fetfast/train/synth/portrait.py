@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fetfast.ops.crop import crop
+from fetfast.ops.teeth import DROP
 from fetfast.ops.teeth import weights as teeth_of
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.camera import rotation_matrix
@@ -90,7 +91,7 @@ def set_teeth(mask: Mask, screen: np.ndarray, target_points: np.ndarray, points:
     """Moves teeth and gums to where `ops.teeth` draws them for these landmarks [478, 2]: re-posed pictures fit the
     lines that the network is shown. Where the teeth of a photo really stand, landmarks do not tell."""
     screen[mask.jaws, :2] += mask.with_teeth @ (
-        teeth_of() @ np.concatenate((points, target_points)) - screen[mask.teeth, :2].mean(1)
+        teeth_of() @ np.concatenate((points, target_points)) + DROP - screen[mask.teeth, :2].mean(1)
     )
 
 
