@@ -26,7 +26,8 @@ UPPER, LOWER = 10, 8  # front teeth of each jaw
 POINTS = 2 * (UPPER + 1) + 2 * (LOWER + 1)  # between teeth: along the biting edge, then along the gums
 RING = CHAINS["lips"][1]
 LOWER_LIP, UPPER_LIP = RING[:11], RING[:9:-1]  # both from the subject's right corner to the left
-DROP = np.array([0, 0.0135], np.float32)  # crop sides: people's teeth hang lower than the model's
+# Crop sides: people's teeth hang lower than the model's (`python -m fetfast.train.teeth --portraits FOLDER`).
+DROP = np.array([0, 0.0135], np.float32)
 BEHIND = 0.5  # what a lower tooth is drawn as: told from the upper ones before it
 
 
@@ -113,7 +114,8 @@ def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
     arrays or tensors, any units of an upright crop, and the lines between them i32 [E, 2], the gaps between teeth and
     the biting edges: what `contours` draws.
 
-        t = W driven + V target + DROP     x' = clamp(x, corners of the mouth)     y' = clamp(y, upper lip(x'), lower lip(x'))
+        t = W driven + V target + DROP
+        x' = clamp(x, corners of the mouth)     y' = clamp(y, upper lip(x'), lower lip(x'))
 
     the lips' inner edges taken as lines from landmark to landmark. Rows of W sum to 1 and rows of V to 0: where the
     target lies does not matter, only how it is shaped. A landmark that is NaN leaves no tooth.
@@ -155,7 +157,7 @@ def weights() -> np.ndarray:
 
 
 def _constants(array: Any) -> tuple[Any, ...]:
-    """The weights, `DROP`, the landmarks of the lower and the upper lip, and `EDGES`, for an array or a tensor such as this."""
+    """The weights, `DROP`, the lower and the upper lip's landmarks, `EDGES`: for an array or a tensor such as this."""
     if isinstance(array, np.ndarray):
         return weights().astype(array.dtype), DROP.astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
     return _tensors(array.dtype, array.device)

@@ -3,7 +3,8 @@
     python -m fetfast.train.teeth --facekit ict_facekit_f16.npz -o teeth.npy
 
 Ridge regression over pictures of the morphable model: random identities, expressions, heads and cameras, as crops show
-them, each under two expressions; takes three minutes.
+them, each under two expressions; takes three minutes. People's teeth hang lower than the model's by `ops.teeth.DROP`;
+`--portraits FOLDER` measures, instead, what is left of that on photos of people who are trained on.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ from pathlib import Path
 
 import click
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from fetfast.ops.teeth import LOWER, POINTS, UPPER
+from fetfast import image
+from fetfast.face import Landmarker, crop_matrix, to_crop
+from fetfast.image import Frame
+from fetfast.ops.crop import crop
+from fetfast.ops.teeth import JAWS, LOWER, LOWER_LIP, POINTS, UPPER, UPPER_LIP, teeth
 from fetfast.spec import LANDMARKS
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.expression import mirror_points, random_expression
 from fetfast.train.synth.fit import SKIN
 from fetfast.train.synth.jaws import corners
+from fetfast.train.synth.pairs import PICTURES, held_out
 from fetfast.train.synth.rendered import NOBODY, SPREAD, random_pose
 from fetfast.train.synth.workers import pool
 
 NOISE = 0.0015  # crop sides: how wrong a landmark may be, which keeps the weights small
 TURNED = 0.03  # radians: how the head may turn meanwhile
 SEEDS, FACES = 17, 200
+PARTED, FINE = 0.04, 512  # crop sides between lips that show teeth, and pixels of a crop that is measured
 
 
 model = cache(Facekit.open)
@@ -69,10 +77,44 @@ def weights(seen: np.ndarray) -> np.ndarray:
     return np.pad(found, ((0, 0), (0, 0), (0, LANDMARKS - SKIN))).reshape(POINTS, -1).astype(np.float32)
 
 
+def hang(frame: Frame, landmarks: np.ndarray) -> float:
+    """By how many crop sides the upper front teeth of a photo u8 [H, W, 3] end lower than `ops.teeth` has them; NaN
+    where the lips are hardly parted. What ends is where green, which lips and shadow lack, falls most below its peak:
+    the median over columns of the four middle teeth. landmarks: f32 [478, 3], frame pixels."""
+    M = crop_matrix(landmarks)
+    points = to_crop(landmarks[:, :2], M).astype(np.float32)
+    if points[LOWER_LIP[5], 1] - points[UPPER_LIP[5], 1] < PARTED:
+        return float("nan")
+    bite = teeth(points[None], points[None])[0][0, JAWS[0][0]]
+    green = gaussian_filter(crop(frame, M, FINE)[1], (FINE / 340, FINE / 512))
+    ends = []
+    for x in np.linspace(bite[3, 0], bite[7, 0], 17):
+        high, low, drawn = (np.interp(x, *row.T) for row in (points[list(UPPER_LIP)], points[list(LOWER_LIP)], bite))
+        rows = slice(int(high * FINE), int((low + PARTED / 4) * FINE))
+        column = green[rows, int(x * FINE)]
+        peak = column.argmax()
+        ends.append((rows.start + peak + np.diff(column[peak:], append=column[-1]).argmin()) / FINE - drawn)
+    return float(np.median(ends))
+
+
+def measure(portraits: Path) -> None:
+    landmarker, found = Landmarker(), []
+    for file in sorted(p for p in portraits.glob("*") if p.suffix.lower() in PICTURES and not held_out(p)):
+        frame = image.load(file)
+        found += [hang(frame, face.landmarks) for face in landmarker.detect(frame)[:1]]
+    shown = np.array(found)[np.isfinite(found)]
+    print(f"upper teeth end {np.median(shown):+.4f} crop sides lower than they are drawn: median, {len(shown)} faces")
+
+
 @click.command(help=__doc__)
-@click.option("--facekit", type=click.Path(path_type=Path), required=True, help="ICT-FaceKit's folder or the npz.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
-def main(facekit: Path, output: Path) -> None:
+@click.option("--facekit", type=click.Path(path_type=Path), help="ICT-FaceKit's folder or the npz.")
+@click.option("-o", "--output", type=click.Path(path_type=Path))
+@click.option("--portraits", type=click.Path(path_type=Path, exists=True), help="Measure photos instead.")
+def main(facekit: Path | None, output: Path | None, portraits: Path | None) -> None:
+    if portraits:
+        return measure(portraits)
+    if not (facekit and output):
+        raise click.UsageError("give --facekit and --output, or --portraits")
     with pool(None) as run:
         seen = list(tqdm(run.map(partial(faces, facekit), range(SEEDS)), total=SEEDS, desc="teeth", disable=None))
     both = np.concatenate([*seen, *(mirrored(model(facekit), part) for part in seen)])

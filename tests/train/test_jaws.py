@@ -75,6 +75,16 @@ def test_a_table_is_made_of_faces(kit: Facekit, data: Path, monkeypatch: pytest.
     assert 128 * np.linalg.norm(found - seen[0, 1, SKIN:], axis=1).mean() < 1
 
 
+def test_photographed_teeth_end_where_they_are_drawn(data: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def below() -> float:
+        teeth.measure(data / "portraits")
+        return float(capsys.readouterr().out.split()[3])
+
+    assert abs(below()) < 0.006
+    monkeypatch.setattr("fetfast.ops.teeth.DROP", np.zeros(2, np.float32))
+    assert below() > 0.01, "the model's own"
+
+
 def test_the_table_is_whole_and_knows_no_sides(model: pairs.Model) -> None:
     table = teeth_of()
     assert np.allclose(table.reshape(POINTS, 2, -1).sum(2), (1, 0), atol=2e-5)  # f32, 478 of them
@@ -108,7 +118,8 @@ def test_teeth_of_a_pair_stand_where_they_are_drawn(model: pairs.Model, portrait
     def miss(mask, target_points) -> float:
         made = repose(model.kit, mask, portrait_128, expression, target_points)
         there = made.drawn.screen[mask.teeth, :2].mean(1)
-        return 128 * float(np.linalg.norm(teeth_of() @ np.concatenate((made.points, before)) + DROP - there, axis=1).mean())
+        drawn = teeth_of() @ np.concatenate((made.points, before)) + DROP
+        return 128 * float(np.linalg.norm(drawn - there, axis=1).mean())
 
     assert miss(mask, before) < 0.1
     assert miss(mask, None) > 0.2, "as a target they stand elsewhere"
