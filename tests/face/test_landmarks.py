@@ -33,7 +33,8 @@ def test_tracking_reads_what_detecting_anew_reads(landmarker: Landmarker, data: 
         tracked = landmarker.track(frame, tracked or found)
         assert tracked is not None
         unit = np.linalg.norm(np.subtract(*found.landmarks[[468, 473], :2]))
-        assert np.linalg.norm((tracked.landmarks - found.landmarks)[:, :2], axis=1).mean() < 0.03 * unit
+        # Read by the detector's box alone it would be 0.018 at worst.
+        assert np.linalg.norm((tracked.landmarks - found.landmarks)[:, :2], axis=1).mean() < 0.012 * unit
         smiles.append(tracked.blendshapes[BLENDSHAPES.index("mouthSmileLeft")])
     assert max(smiles) - smiles[0] > 0.3, "he is neutral first, and smiles later"
 
