@@ -6,7 +6,7 @@ DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test soak lint parity sheet bench bench-check bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
+.PHONY: help demo test soak lint parity sheet picture bench bench-check bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ parity: $(VENV)  ## our face models against MediaPipe's, in an environment of it
 
 sheet: $(VENV)   ## 12 faces never trained on, under 6 expressions, 512 x 512: out/sheet.jpg
 	$(RUN) -m fetfast.evaluate.sheet
+
+picture: $(VENV) ## the README's picture: the demo's faces put onto the astronaut
+	$(RUN) -m fetfast.evaluate.sheet --targets "$(TGT)" --drivers demo -o docs/images/transfer.jpg
 
 bench: $(VENV)    ## every figure of the record, on a quiet machine: bench/results/, the tables and plots made of it
 	$(RUN) bench/record.py; failed=$$?; $(RUN) bench/report.py && exit $$failed

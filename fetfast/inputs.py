@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fetfast.errors import BadInput
 from fetfast.face import Face, crop_matrix, to_crop
+from fetfast.face.gaze import conjugate
 from fetfast.image import Frame
 from fetfast.ops import teeth
 from fetfast.ops.crop import crop
@@ -135,8 +136,8 @@ def target_points(scene: Scene) -> Array:
 
 
 def target_blendshapes(scene: Scene) -> Array:
-    """[B, 52] the target's own expression, 0 ... 1."""
-    return np.stack([face.blendshapes for face in scene.target.faces])
+    """[B, 52] the target's own expression, 0 ... 1, its eyes looking the same way."""
+    return conjugate(np.stack([face.blendshapes for face in scene.target.faces]))
 
 
 def target_regions(scene: Scene) -> Array:
@@ -158,8 +159,8 @@ def source_points(scene: Scene) -> Array:
 
 
 def source_blendshapes(scene: Scene) -> Array:
-    """[B, 52] the source's expression, 0 ... 1."""
-    return np.stack([face.blendshapes for face in scene.sources])
+    """[B, 52] the source's expression, 0 ... 1, its eyes looking the same way."""
+    return conjugate(np.stack([face.blendshapes for face in scene.sources]))
 
 
 def driven_amount(scene: Scene) -> Array:

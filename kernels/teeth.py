@@ -90,7 +90,7 @@ def fill(
 ) -> None:
     S = out.shape[2]
     o_b, _, o_y, o_x = out.stride()
-    fill_kernel[triton.cdiv(S * S, 256), len(points)](
+    fill_kernel[triton.cdiv(S * S, 256), points.shape[0]](
         points, out, S, behind, o_b, o_y, o_x, UPPER=upper, LOWER=lower,
         ALL=triton.next_power_of_2(2 * (upper + lower + 2)), PIXELS=256,
     )  # fmt: skip

@@ -43,6 +43,7 @@ from tqdm import tqdm
 
 from fetfast.errors import BadInput
 from fetfast.face.align import to_crop
+from fetfast.face.gaze import conjugate
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours, first_flow
@@ -274,6 +275,7 @@ def expressions(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random
     target, source = (pairs.readings[rows, end].copy() for end in (0, 1))
     lost = np.isnan(target[:, 0] + source[:, 0])
     target[lost], source[lost] = (pairs.arrays[f"{end}_blendshapes"][rows[lost]] for end in ("target", "source"))
+    source, target = conjugate(source), conjugate(target)
     points = np.array(pairs.arrays["target_points"][rows])
     if rng is not None:
         mine, theirs = pairs.arrays["person"][rows], pairs.arrays["person"][rng.choice(pairs.trained, len(rows))]
