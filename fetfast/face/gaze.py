@@ -15,8 +15,8 @@ TO_RIGHT = [BLENDSHAPES.index(name) for name in ("eyeLookInLeft", "eyeLookOutRig
 
 
 def conjugate(blendshapes: Array) -> Array:  # f32 [B, 52], 0 ... 1
-    """The same, both eyes turned sideways by their mean. Eyes do that together; the landmarker reads those of a wide-eyed
-    or a turned face as crossed, and a target that is given that squints."""
+    """The same, both eyes turned sideways by their mean. Eyes do that together; the landmarker reads those of a
+    wide-eyed or a turned face as crossed, and a target that is given that squints."""
     out = blendshapes.copy()
     mean = (blendshapes[:, TO_LEFT] - blendshapes[:, TO_RIGHT]).mean(1, keepdims=True)
     out[:, TO_LEFT], out[:, TO_RIGHT] = np.maximum(mean, 0), np.maximum(-mean, 0)
