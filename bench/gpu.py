@@ -109,7 +109,8 @@ def sanitize() -> int:
     """compute-sanitizer over the small cases of every kernel; its exit status is the first that is not 0."""
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     cases = ["tests/kernels/test_norm_act.py", "tests/kernels/test_upcat.py", "tests/kernels/test_conv.py",
-             "tests/kernels/test_heatmap_kernel.py", "tests/kernels/test_frame.py"]  # fmt: skip
+             "tests/kernels/test_heatmap_kernel.py", "tests/kernels/test_teeth_kernel.py",
+             "tests/kernels/test_frame.py"]  # fmt: skip
     for check in ("memcheck", "racecheck"):
         print(f"== {check}", flush=True)
         # PyTorch's caching allocator would hide what is outside of a tensor but inside of its block

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 IRIS_CENTRES = (468, 473)
-SHOWN = 6
+SHOWN = 40
 LANDMARK_BAR, BLENDSHAPE_BAR = 1.0, 0.03
 
 

@@ -22,9 +22,9 @@ from fetfast.errors import BadInput
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.face.gaze import conjugate
 from fetfast.image import Frame
-from fetfast.ops import teeth
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours
+from fetfast.ops.teeth import teeth_map
 from fetfast.ops.topology import BROWS, EYES, IRISES, LIPS
 from fetfast.place import HOST, Device, Host
 from fetfast.spec import REGIONS
@@ -214,10 +214,10 @@ def driven_map(scene: Scene, driven_points: Tensor) -> Tensor:
     return contours(driven_points, S, out=scene.buffer("driven_map", 1, S, S))
 
 
-def teeth_map(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
+def teeth(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
     """[B, 1, 2 S, 2 S] the front teeth that the lips wanted leave free, 0 ... 1."""
     side = 2 * scene.target.resolution
-    return teeth.teeth_map(target_points, driven_points, side, scene.buffer("teeth_map", 1, side, side))
+    return teeth_map(target_points, driven_points, side, scene.buffer("teeth", 1, side, side))
 
 
 def first_flow(scene: Scene, target_points: Tensor, driven_points: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ READ: dict[str, Callable[[Scene], np.ndarray]] = {
 DRAWN: dict[str, Callable[..., Tensor]] = {
     builder.__name__: builder
     for builder in (
-        target, target_map, source, source_map, driven_points, driven_map, teeth_map, first_flow, warped,
+        target, target_map, source, source_map, driven_points, driven_map, teeth, first_flow, warped,
     )
 }  # fmt: skip
 

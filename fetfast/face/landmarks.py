@@ -1,11 +1,10 @@
 """The landmarks and the expression of each face in a frame.
 
 Regions of interest, the rotated crop, the way back to the frame and the points that the expression is read from follow
-MediaPipe's face landmarker graph in stream mode, without its smoothing. What `detect` finds is read once more where
-its own landmarks say that it lies, as a stream's second frame is: the same face has the same landmarks in a photo and
-in a stream, where the detector's box moves them by 0.8 % of the eye distance. Only the sampling differs: pixel centres
-lie at + 0.5, where MediaPipe's CPU path is off by up to half a pixel of the crop (mirrored pictures show less bias in
-ours).
+MediaPipe's face landmarker graph in stream mode, without its smoothing. What `detect` finds is read again where its own
+landmarks say that it lies, as a stream's next frames are: where the detector's box alone puts the landmarks is .8 % of
+the eye distance (outer corners) off. Only the sampling differs: pixel centres lie at + 0.5, where MediaPipe's CPU path
+is off by up to half a pixel of the crop (mirrored pictures show less bias in ours).
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ Array = NDArray[np.float32]
 
 SIZE = 256  # the landmark network's input side
 MIN_PRESENCE = 0.5
+SETTLING = 2  # readings more of a face that is found; each moves its landmarks half as far as the one before
 MARGIN = 1.5  # the region of interest over the face's box
 EYE_CORNERS = (33, 263)  # outer corners; the subject's right eye first
 
@@ -92,8 +92,10 @@ class Landmarker:
                 if any(overlap(found.box, np.array(face.box)) > MAX_OVERLAP for face in faces):
                     continue
                 face = self._read(frame, _region(found.box, *found.eyes))
+                for _ in range(SETTLING):
+                    face = face and (self.track(frame, face) or face)
                 if face is not None and not any(_same(face, other) for other in faces):
-                    faces.append(self.track(frame, face) or face)
+                    faces.append(face)
             if level and faces:
                 break
         return sorted(faces, key=_area, reverse=True)

@@ -61,7 +61,7 @@ def paper(S: int = 256) -> Spec:
 
 def small(S: int = 128) -> Spec:
     """What ships. S: a multiple of 32; weights learned at one S serve no other. What it gives has twice that side."""
-    inputs = (*_images(S, target=3, warped=3, target_map=1, driven_map=1, first_flow=2), *_images(2 * S, teeth_map=1))
+    inputs = (*_images(S, target=3, warped=3, target_map=1, driven_map=1, first_flow=2), *_images(2 * S, teeth=1))
     return replace(
         paper(S),
         size="small",
@@ -191,7 +191,7 @@ class WarpUNet(nn.Module):
         target_map: Tensor,  # f32 [B, 1, S, S]
         driven_map: Tensor,  # f32 [B, 1, S, S]
         first_flow: Tensor,  # f32 [B, 2, S, S]
-        teeth_map: Tensor,  # f32 [B, 1, 2 S, 2 S]
+        teeth: Tensor,  # f32 [B, 1, 2 S, 2 S]
     ) -> dict[str, Tensor]:  # f32 [B, ..., 2 S, 2 S]
         # What landmarks leave to correct grows with how far they go: inside, flow is in units of the farthest.
         farthest = first_flow.abs().amax((1, 2, 3), keepdim=True)
@@ -207,7 +207,7 @@ class WarpUNet(nn.Module):
         for block in self.up:
             x = block(torch.cat((upsample(x), skips.pop()), 1))
         wide = (_blurred(motion, n) for n in WIDER)
-        near = torch.cat((warped, target_map, driven_map, motion, *wide, F.pixel_unshuffle(teeth_map, 2)), 1)
+        near = torch.cat((warped, target_map, driven_map, motion, *wide, F.pixel_unshuffle(teeth, 2)), 1)
         x = self.full(torch.cat((upsample(x), near.to(dtype)), 1))
         scale, shift = self.tone(target).to(dtype).chunk(2, 1)
         x = F.leaky_relu(x * (1 + scale) + shift, 0.2)

@@ -26,8 +26,6 @@ UPPER, LOWER = 10, 8  # front teeth of each jaw
 POINTS = 2 * (UPPER + 1) + 2 * (LOWER + 1)  # between teeth: along the biting edge, then along the gums
 RING = CHAINS["lips"][1]
 LOWER_LIP, UPPER_LIP = RING[:11], RING[:9:-1]  # both from the subject's right corner to the left
-# Crop sides: people's teeth hang lower than the model's (`python -m fetfast.train.teeth --portraits FOLDER`).
-DROP = np.array([0, 0.0135], np.float32)
 BEHIND = 0.5  # what a lower tooth is drawn as: told from the upper ones before it
 
 
@@ -72,12 +70,14 @@ def teeth_map(target_points: Any, driven_points: Any, size: int, out: Any = None
 
             kernel.fill(points, UPPER, LOWER, BEHIND, out)
         return out
-    if not np.isfinite(points).any():
+    mouths = points[np.isfinite(points).all((1, 2))]
+    if not mouths.size:
         return out
-    # Only the rows that the mouth takes: all others are 0 already.
-    top, low = np.nanmin(points[..., 1]) * size - 2, np.nanmax(points[..., 1]) * size + 2
-    rows = slice(*np.clip((top, low), 0, size).astype(int))
-    out[:, 0, rows] = filled(points, size, rows) * (1 - out[:, 0, rows])
+    # Only what the mouths take: all else is 0 already.
+    low, high = (f(mouths, (0, 1)) * size for f in (np.amin, np.amax))
+    (left, top), (right, bottom) = (low - 2).clip(0, size).astype(int), (high + 3).clip(0, size).astype(int)
+    rows, columns = slice(top, bottom), slice(left, right)
+    out[:, 0, rows, columns] = filled(points, size, rows, columns) * (1 - out[:, 0, rows, columns])
     return out
 
 
@@ -89,32 +89,37 @@ def teeth_map_reference(target_points: Any, driven_points: Any, size: int) -> An
     return filled(points, size)[:, None] * (1 - contours_reference(points, size, edges=edges))
 
 
-def filled(points: Any, size: int, rows: slice = slice(None)) -> Any:
-    """[B, rows, S] of points [B, 40, 2], an array or a tensor: teeth without the lines between them."""
+def filled(points: Any, size: int, rows: slice = slice(None), columns: slice = slice(None)) -> Any:
+    """[B, rows, columns] of points [B, 40, 2], an array or a tensor: teeth without the lines between them. Each by
+    itself, for where a head is turned, a row of teeth turns back."""
     xp = namespace(points)
     centre = (np.arange(size, dtype=np.float32) + 0.5) / size
     if xp is not np:
         centre = xp.asarray(centre, dtype=points.dtype, device=points.device)
-    half, x, y = 0.5 / size, centre[None], centre[rows][None, :, None]
-    highest, lowest = (f(points[..., 1], 1)[:, None, None] for f in (xp.amin, xp.amax))  # rows that turn back overshoot
+    half, x, y = 0.5 / size, centre[columns], centre[rows][:, None]
     shares = []
     for bite, gums in JAWS:
-        a, b = (_line(points[:, row], x)[:, None] for row in (bite, gums))
-        first, last = points[:, bite][:, :1, 0], points[:, bite][:, -1:, 0]
-        high, low = xp.maximum(xp.minimum(a, b), highest), xp.minimum(xp.maximum(a, b), lowest)
-        left, right = xp.minimum(first, last), xp.maximum(first, last)
-        down = (xp.minimum(low, y + half) - xp.maximum(high, y - half)).clip(0)
-        across = (xp.minimum(right, x + half) - xp.maximum(left, x - half)).clip(0)[:, None]
-        shares.append(size * size * down * across)
+        a, b = (_between(points[:, row], x)[:, :, None] for row in (bite, gums))  # [B, teeth, 1, columns]
+        first, last = points[:, bite, None, :1][:, :-1], points[:, bite, None, :1][:, 1:]  # [B, teeth, 1, 1]
+        down = (xp.minimum(xp.maximum(a, b), y + half) - xp.maximum(xp.minimum(a, b), y - half)).clip(0)
+        right, left = xp.maximum(first, last), xp.minimum(first, last)
+        across = (xp.minimum(right, x + half) - xp.maximum(left, x - half)).clip(0)
+        shares.append(xp.amax(size * size * down * across, 1))
     return xp.nan_to_num(xp.maximum(shares[0], BEHIND * shares[1]))
+
+
+def _between(nodes: Any, x: Any) -> Any:
+    """The height at `x` [K] of the line from each of `nodes` [B, N, 2] to the next, [B, N - 1, K]; level beyond it."""
+    start, step = nodes[:, :-1, None], (nodes[:, 1:] - nodes[:, :-1])[:, :, None]
+    return start[..., 1] + ((x - start[..., 0]) / (step[..., 0] + 1e-9)).clip(0, 1) * step[..., 1]
 
 
 def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
     """The front teeth's points [B, 40, 2] of somebody who moves from `target_points` to `driven_points` [B, 478, 2],
-    arrays or tensors, any units of an upright crop, and the lines between them i32 [E, 2], the gaps between teeth and
+    arrays or tensors, crop units as all of these, and the lines between them i32 [E, 2], the gaps between teeth and
     the biting edges: what `contours` draws.
 
-        t = W driven + V target + DROP
+        t = W driven + V target
         x' = clamp(x, corners of the mouth)     y' = clamp(y, upper lip(x'), lower lip(x'))
 
     the lips' inner edges taken as lines from landmark to landmark. Rows of W sum to 1 and rows of V to 0: where the
@@ -125,11 +130,10 @@ def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
         if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
             raise BadInput(f"teeth(): {name} is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
     xp = namespace(driven_points)
-    weight, drop, lower, upper, edges = _constants(driven_points)
+    weight, lower, upper, edges = _constants(driven_points)
     both = xp.concatenate((driven_points, target_points), 1)
     # Tensors by no product of matrices: a CUDA graph would hold on to a workspace of cuBLAS that is not its own.
     at = weight @ both if xp is np else (weight[..., None] * both[:, None]).sum(2)
-    at = at + drop
     low, high = driven_points[:, lower], driven_points[:, upper]
     a, b = low[:, :1, 0], low[:, -1:, 0]
     x = xp.minimum(xp.maximum(at[..., 0], xp.minimum(a, b)), xp.maximum(a, b))
@@ -157,9 +161,9 @@ def weights() -> np.ndarray:
 
 
 def _constants(array: Any) -> tuple[Any, ...]:
-    """The weights, `DROP`, the lower and the upper lip's landmarks, `EDGES`: for an array or a tensor such as this."""
+    """The weights, the lower and the upper lip's landmarks, `EDGES`: for an array or a tensor such as this."""
     if isinstance(array, np.ndarray):
-        return weights().astype(array.dtype), DROP.astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
+        return weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
     return _tensors(array.dtype, array.device)
 
 
@@ -168,6 +172,6 @@ def _tensors(dtype: Any, device: Any) -> tuple[Any, ...]:
     """On a GPU copied there once."""
     import torch
 
-    weight, drop = (torch.tensor(values, dtype=dtype, device=device) for values in (weights(), DROP))
+    weight = torch.tensor(weights(), dtype=dtype, device=device)
     lower, upper, edges = (torch.tensor(rows, device=device) for rows in (LOWER_LIP, UPPER_LIP, EDGES))
-    return weight, drop, lower, upper, edges
+    return weight, lower, upper, edges

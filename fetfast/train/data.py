@@ -203,7 +203,7 @@ def _example(pairs: Pairs, row: int, size: int, rng: np.random.Generator | None)
         "truth_fine": crop(truth, M, FINE * size),
         "target_map": contours(points, size)[0],
         "driven_map": contours(driven, size)[0],
-        "teeth_map": teeth_map(points, driven, 2 * size)[0],
+        "teeth": teeth_map(points, driven, 2 * size)[0],
         "first_flow": flow,
         "driven_points": driven[0],
     }

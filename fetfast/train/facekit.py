@@ -16,6 +16,7 @@ from fetfast.errors import BadInput, MissingAsset
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 # Shells that only a path tracer can use: fluids, occlusion cards, and the sclera round the eyeballs that we paint.
+HANG = 0.35  # cm: people's teeth hang lower than this model's (`python -m fetfast.train.teeth --portraits FOLDER`)
 DROPPED = ("M_EyeBlend", "M_EyeOcclusion", "M_LacrimalFluid", "M_ScleraLeft", "M_ScleraRight")
 # ICT-FaceKit's README: the vertex ranges of the parts that share a material.
 SOCKETS = {"mouth": (11248, 13294), "eye_left": (13294, 13678), "eye_right": (13678, 14062)}
@@ -127,6 +128,7 @@ def build(raw: dict[str, np.ndarray], landmark: np.ndarray, vertex: np.ndarray) 
     landmarks = np.full(LANDMARKS, -1, np.int32)
     landmarks[landmark] = compact[vertex]
     neutral = raw["neutral"][used].astype(np.float32)
+    neutral[np.isin(part[used], [part_names.index(name) for name in ("Teeth", "GumsTongue")]), 1] -= HANG
     mirror_missing(landmarks, neutral)
     return Facekit(
         neutral=neutral,

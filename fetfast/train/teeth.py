@@ -3,7 +3,7 @@
     python -m fetfast.train.teeth --facekit ict_facekit_f16.npz -o teeth.npy
 
 Ridge regression over pictures of the morphable model: random identities, expressions, heads and cameras, as crops show
-them, each under two expressions; takes three minutes. People's teeth hang lower than the model's by `ops.teeth.DROP`;
+them, each under two expressions; takes three minutes. People's teeth hang lower than the model's by `facekit.HANG`;
 `--portraits FOLDER` measures, instead, what is left of that on photos of people who are trained on.
 """
 
@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from fetfast import image
+from fetfast.errors import BadInput
 from fetfast.face import Landmarker, crop_matrix, to_crop
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
@@ -98,11 +99,14 @@ def hang(frame: Frame, landmarks: np.ndarray) -> float:
 
 
 def measure(portraits: Path) -> None:
+    """Prints the median of `hang` over the portraits that are trained on. Raises BadInput where none shows teeth."""
     landmarker, found = Landmarker(), []
     for file in sorted(p for p in portraits.glob("*") if p.suffix.lower() in PICTURES and not held_out(p)):
         frame = image.load(file)
         found += [hang(frame, face.landmarks) for face in landmarker.detect(frame)[:1]]
     shown = np.array(found)[np.isfinite(found)]
+    if not shown.size:
+        raise BadInput(f"measure(): nobody in {portraits} shows teeth; give a folder of portraits, some of which smile")
     print(f"upper teeth end {np.median(shown):+.4f} crop sides lower than they are drawn: median, {len(shown)} faces")
 
 

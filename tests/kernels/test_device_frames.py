@@ -45,7 +45,7 @@ def fuse(given):
 
 def paint(given):
     color = 0.25 * (given["target"] + given["source"] + given["warped"]) + 0.1 * given["target_map"]
-    mask = 0.5 * given["driven_map"] + 0.25 * given["source_map"] + 0.1 * given["teeth_map"][:, :, ::2, ::2]
+    mask = 0.5 * given["driven_map"] + 0.25 * given["source_map"] + 0.1 * given["teeth"][:, :, ::2, ::2]
     return {"flow": 1.0 * given["first_flow"], "mask": mask, "color": color}
 
 
@@ -53,7 +53,7 @@ SHAPES = dict.fromkeys(("target_points", "source_points", "fused_points"), (478,
     "target_regions": (4, 478), "source_blendshapes": (52,), "target_blendshapes": (52,),
     "flow": (2, S, S), "first_flow": (2, S, S), "mask": (1, S, S),
     "target_map": (1, S, S), "driven_map": (1, S, S), "source_map": (1, S, S),
-    "teeth_map": (1, 2 * S, 2 * S),
+    "teeth": (1, 2 * S, 2 * S),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from fetfast.ops.teeth import (
     POINTS,
     UPPER,
     UPPER_LIP,
+    filled,
     teeth,
     teeth_map,
     teeth_map_reference,
@@ -124,7 +125,9 @@ def test_no_tooth_stands_beside_the_mouth(surprise):
 def test_what_is_no_face(surprise):
     lost = surprise.copy()
     lost[0, 0] = np.nan
-    for pair in ((surprise, lost), (lost, surprise)):
+    low = surprise.copy()
+    low[0, 0, 1] = np.nan
+    for pair in ((surprise, lost), (lost, surprise), (surprise, low)):
         assert not teeth_map(*pair, 64).any()
         beside = teeth_map(*(np.concatenate((points, surprise)) for points in pair), 64)
         assert not beside[0].any() and np.array_equal(beside[1:], teeth_map(surprise, surprise, 64))
@@ -154,9 +157,25 @@ def test_teeth_are_filled_and_the_lines_between_them_are_not(surprise):
     assert wanted.max() == 1 and (lower * (upper == 0)).max() == 1
     assert (drawn <= wanted + 0.15).all(), "slanted edges are cut at the middle of a pixel"
     lines = lines_away(points, SIZE)
-    assert np.abs(drawn - wanted)[lines > 1.5].mean() < 0.01 and wanted[lines > 1.5].max() == 1
+    inner = (lines > 1.5) & (wanted > 0)
+    assert inner.sum() > 300 and np.abs(drawn - wanted)[inner].mean() < 0.02 and wanted[inner].max() == 1
     assert (drawn[lines < 0.3] <= 0.31).all() and wanted[lines < 0.3].max() > 0.9
     assert drawn[lines > 1.5].max() > 0.98 and abs(drawn[(lines > 1.5) & (upper == 0)].max() - BEHIND) < 0.02
+
+
+@pytest.mark.parametrize("yaw", [0.3, 0.6])
+def test_teeth_of_a_turned_head(yaw):
+    """An arch, seen from aside: teeth at its far end turn back."""
+    angle = np.linspace(-1.2, 1.2, UPPER + 1)
+    x = 0.5 + 0.2 * (np.sin(angle + yaw) - np.sin(yaw))
+    upper = np.concatenate([np.stack((x, np.full_like(x, y)), 1) for y in (0.6, 0.4)])
+    points = np.concatenate((upper, np.full((2 * (LOWER + 1), 2), 0.5))).astype(np.float32)
+    assert (np.diff(x) < 0).any() == (yaw > 0.5)
+    quads = [points[[i, i + 1, UPPER + 2 + i, UPPER + 1 + i]] for i in range(UPPER)]
+    wanted = np.max([polygon(q, SIZE * FINE).reshape(SIZE, FINE, SIZE, FINE).mean((1, 3)) for q in quads], 0)
+    drawn = filled(points[None], SIZE)[0]
+    seams = np.abs(np.arange(SIZE) + 0.5 - SIZE * x[:, None]).min(0) < 1.5
+    assert np.abs(drawn - wanted)[:, ~seams].max() < 0.2 and (drawn[:, ~seams] > 0.9).sum() > 5000
 
 
 def lines_away(points, size):

@@ -12,7 +12,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fetfast.ops.crop import crop
-from fetfast.ops.teeth import DROP
 from fetfast.ops.teeth import weights as teeth_of
 from fetfast.train.facekit import Facekit
 from fetfast.train.synth.camera import rotation_matrix
@@ -89,9 +88,9 @@ def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
 
 def set_teeth(mask: Mask, screen: np.ndarray, target_points: np.ndarray, points: np.ndarray) -> None:
     """Moves teeth and gums to where `ops.teeth` draws them for these landmarks [478, 2]: re-posed pictures fit the
-    lines that the network is shown. Where the teeth of a photo really stand, landmarks do not tell."""
+    map that the network is shown. Where the teeth of a photo really stand, landmarks do not tell."""
     screen[mask.jaws, :2] += mask.with_teeth @ (
-        teeth_of() @ np.concatenate((points, target_points)) + DROP - screen[mask.teeth, :2].mean(1)
+        teeth_of() @ np.concatenate((points, target_points)) - screen[mask.teeth, :2].mean(1)
     )
 
 
