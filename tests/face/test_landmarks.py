@@ -53,12 +53,16 @@ def test_what_is_tracked_out_of_the_frame_is_lost(landmarker: Landmarker, portra
     assert landmarker.track(portrait, Face(face.landmarks + np.float32(2000), face.blendshapes, face.score)) is None
 
 
-def test_the_larger_face_does_not_hide_the_smaller(landmarker: Landmarker, portrait: np.ndarray) -> None:
+def test_the_larger_face_does_not_hide_the_smaller(
+    landmarker: Landmarker, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = np.full((768, 1366, 3), 120, np.uint8)
     frame[:, :768] = portrait
     frame[500:692, 1000:1192] = portrait[::4, ::4]  # a face of 75 pixels: a ninth of the whole frame's shorter side
     large, small = landmarker.detect(frame)
     assert large.box[2] < 768 and 1000 < small.box[0] and small.box[2] < 1192
+    monkeypatch.setattr(landmarker, "track", lambda *_: large)
+    assert landmarker.detect(frame) == [large], "a reading that settles on a face that is known is no face more"
 
 
 @pytest.mark.parametrize("shape", [(3, 9000), (9000, 2), (1, 1), (40, 30)])
