@@ -57,10 +57,10 @@ def teeth_map(target_points: Any, driven_points: Any, size: int, out: Any = None
 
         out(p) = (1 - line(p)) max(upper(p), BEHIND lower(p))
 
-    line: `contours` of `teeth`. upper, lower: the share of pixel p between that jaw's biting edge and its gums, lines
-    from point to point, and across from its first to its last tooth.
-    out: f32 [B, 1, S, S] of any strides, or None for a new array.
-    Bytes that move: 4 B S^2 written, little read. Raises BadInput.
+    line: `contours` of `teeth`. upper, lower: the most that one of that jaw's teeth takes of pixel p: up and down
+    between its biting edge and its gums at the pixel's middle, and across between the ends of its biting edge.
+    out: [B, 1, S, S] of any strides, or None for a new f32 one: f32 as an array; f32, f16 or bf16 as a CUDA tensor.
+    Bytes that move: 4 B S^2 written; on a GPU out's written, read and written again. Raises BadInput.
     """
     points, edges = teeth(target_points, driven_points)
     out = contours(points, size, out, edges)
