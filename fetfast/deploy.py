@@ -13,6 +13,7 @@ from typing import Any
 from fetfast.backends import trt_build
 from fetfast.backends.gpu import gpus
 from fetfast.errors import BadInput
+from fetfast.files import written
 from fetfast.plan import Plan
 from fetfast.spec import Spec, Stage, TensorSpec
 
@@ -60,7 +61,7 @@ def model_repository(plan: Plan, folder: Path, platform: str = "onnx") -> list[P
     kind, file = PLATFORMS[platform]
     if platform == "tensorrt":
         library, built_for = builder(plan.precision, server=True)
-    written = []
+    made = []
     for stage in plan.spec.stages:
         model = folder / f"{plan.name}_{stage.name}"
         (model / "1").mkdir(parents=True, exist_ok=True)
@@ -68,15 +69,15 @@ def model_repository(plan: Plan, folder: Path, platform: str = "onnx") -> list[P
             content = trt_build.fetch(library, plan, stage, built_for)
         else:
             content = plan.onnx(stage.name)
-        (model / "1" / file).write_bytes(content)
-        (model / "config.pbtxt").write_text(_config(model.name, kind, stage.inputs, stage.outputs))
-        written.append(model)
+        _write(model / "1" / file, content)
+        _write(model / "config.pbtxt", _config(model.name, kind, stage.inputs, stage.outputs).encode())
+        made.append(model)
     if is_chain(plan.spec):
         ensemble = folder / plan.name
         (ensemble / "1").mkdir(parents=True, exist_ok=True)  # the server wants a version, though nothing is in it
-        (ensemble / "config.pbtxt").write_text(_ensemble(plan))
-        written.append(ensemble)
-    return written
+        _write(ensemble / "config.pbtxt", _ensemble(plan).encode())
+        made.append(ensemble)
+    return made
 
 
 def is_chain(spec: Spec) -> bool:
@@ -88,13 +89,18 @@ def is_chain(spec: Spec) -> bool:
 def _write_stages(plan: Plan, path: Path, content: Callable[[Stage], Any]) -> list[Path]:
     if not path.parent.is_dir():
         raise BadInput(f"{path.parent} is no folder; make it first")
-    written = []
+    made = []
     for stage in plan.spec.stages:
         several = len(plan.spec.stages) > 1
         file = path.with_name(f"{path.stem}.{stage.name}{path.suffix}") if several else path
-        file.write_bytes(content(stage))
-        written.append(file)
-    return written
+        _write(file, content(stage))
+        made.append(file)
+    return made
+
+
+def _write(path: Path, content: bytes) -> None:
+    with written(path) as file:
+        file.write_bytes(content)
 
 
 def _names(tensors: Iterable[TensorSpec]) -> set[str]:

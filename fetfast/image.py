@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fetfast.errors import BadInput
+from fetfast.files import written
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB
 GiveBack = Callable[[list[Frame]], Any]
@@ -244,8 +244,9 @@ def _to_srgb(image: Any) -> Any:
 
 
 def save(path: str | os.PathLike[str], frame: Frame, mark: bool = True) -> None:
-    """Writes u8 [H, W, 3] RGB as PNG, JPEG or WebP by the name's ending, aside first and then renamed, so that no
-    partial file is ever seen. With `mark` its XMP metadata says that it was synthesised. Raises BadInput."""
+    """Writes u8 [H, W, 3] RGB as PNG, JPEG or WebP by the name's ending, whole or not at all. Raises BadInput.
+
+    mark: its XMP metadata says that it was synthesised."""
     from PIL import Image, PngImagePlugin
 
     file = Path(path)
@@ -258,25 +259,8 @@ def save(path: str | os.PathLike[str], frame: Frame, mark: bool = True) -> None:
         options["pnginfo"] = info
     elif mark:
         options["xmp"] = _XMP.encode()
-    try:
-        handle, aside = tempfile.mkstemp(prefix=".fetfast-", suffix=file.suffix, dir=file.parent)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}; take another folder") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            Image.fromarray(frame).save(stream, format, **options)
-        publish(Path(aside), file)
-    except BaseException as error:
-        Path(aside).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
-        raise
-
-
-def publish(aside: Path, file: Path) -> None:
-    """Gives a file that was written aside, in the same folder, its name and the usual permissions."""
-    aside.chmod(0o666 & ~_umask())
-    aside.replace(file)
+    with written(file) as aside:
+        Image.fromarray(frame).save(aside, format, **options)
 
 
 def check_output(path: str | os.PathLike[str], endings: Collection[str] = tuple(FORMATS)) -> None:
@@ -301,9 +285,3 @@ def is_marked(path: str | os.PathLike[str]) -> bool:
     with Image.open(path) as image:
         xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     return SYNTHESISED in (xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace"))
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

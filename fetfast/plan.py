@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ import numpy as np
 
 from fetfast import graph
 from fetfast.errors import BadInput, BadPlan
+from fetfast.files import written
 from fetfast.models import FAMILIES
 from fetfast.spec import PRECISIONS, Spec
 
@@ -88,16 +88,8 @@ class Plan:
         path = Path(path)
         if path.exists() and not path.is_file():  # renaming would put a file in a device's place
             raise BadInput(f"save(): {path} is a folder, a pipe or a device, expected a file name")
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(self._bytes())
-            aside.replace(path)
-        except OSError as error:
-            raise BadInput(
-                f"save(): cannot write {path} ({error.strerror}); give a file in a folder of yours"
-            ) from error
-        finally:
-            aside.unlink(missing_ok=True)
+        with written(path) as file:
+            file.write_bytes(self._bytes())
 
     def _bytes(self) -> bytes:
         from safetensors.numpy import save

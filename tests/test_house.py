@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     "kernels": 0, "csrc": 0, "_native": 0,
-    "ops": 1, "spec": 1, "errors": 1, "image": 1, "assets": 1, "video": 1,
+    "ops": 1, "spec": 1, "errors": 1, "image": 1, "assets": 1, "files": 1, "video": 1,
     "models": 2, "graph": 2, "plan": 2, "export": 2, "quantize": 2,
     "backends": 3,
     "engine": 4, "inputs": 4, "place": 4, "face": 4,

@@ -6,7 +6,7 @@
     content         whatever the library gave, read only after all of the above was found right
 
 The key names everything that the content depends on, so that what fits nowhere else is never loaded; it is read, and
-shown by `fetfast cache list`, without touching the content. Files appear whole: they are written aside and renamed.
+shown by `fetfast cache list`, without touching the content.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Any, TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 
 from fetfast.assets import cache_folder
+from fetfast.errors import BadInput
+from fetfast.files import written
 
 MAGIC = b"FETCACHE"
 HEADER_LIMIT = 1 << 16
@@ -81,7 +82,7 @@ def keep(kind: str, key: Key, content: Content, tell: Callable[[str], None]) -> 
     """`write`, which a full disk or a folder that cannot be written does not stop: then nothing is kept."""
     try:
         write(kind, key, content)
-    except OSError as error:
+    except (OSError, BadInput) as error:
         tell(f"what was built cannot be kept ({error})")
 
 
@@ -103,15 +104,9 @@ def write(kind: str, key: Key, content: Content) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"key": dict(key), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     header = json.dumps(about).encode()
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as aside:
-        try:
-            for part in (MAGIC, len(header).to_bytes(8, "little"), header, content):
-                aside.write(part)
-            aside.close()
-            Path(aside.name).replace(path)
-        except BaseException:
-            Path(aside.name).unlink(missing_ok=True)
-            raise
+    with written(path) as aside, aside.open("wb") as out:
+        for part in (MAGIC, len(header).to_bytes(8, "little"), header, content):
+            out.write(part)
 
 
 def entries() -> list[Entry]:

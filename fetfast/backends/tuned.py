@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fetfast.assets import cache_folder
 from fetfast.errors import BadInput
+from fetfast.files import write_json
 from fetfast.kernels.configs import TABLE, Config
 
 
@@ -33,9 +34,8 @@ def read(gpu: str) -> dict[str, Config]:
 def write(gpu: str, table: Mapping[str, Config]) -> Path:
     file = path(gpu)
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".new")
-    aside.write_text(json.dumps({key: asdict(config) for key, config in sorted(table.items())}, indent=0))
-    return aside.replace(file)
+    write_json(file, {key: asdict(config) for key, config in sorted(table.items())})
+    return file
 
 
 def _config(row: dict[str, int]) -> Config:

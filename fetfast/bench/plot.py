@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fetfast.files import written
+
 
 def draw(figures: dict[str, Any], file: Path) -> None:
     """Writes `file`, .svg or .png. Needs matplotlib."""
@@ -31,7 +33,8 @@ def canvas(inches: tuple[float, float], file: Path) -> Iterator[Any]:
     with rc_context(salt):
         figure = Figure(figsize=inches, layout="constrained")
         yield figure
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+        with written(file) as aside:
+            figure.savefig(aside, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def _stack(axes: Any, figures: dict[str, Any], colors: dict[str, str]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fetfast.cli.options import BACKEND_HELP, FILE, PLAN_HELP, in_a_folder
 from fetfast.errors import BadInput
+from fetfast.files import write_json
 
 
 def _drawable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
@@ -19,10 +18,6 @@ def _drawable(context: click.Context, option: click.Parameter, value: Path | Non
     if value is not None and find_spec("matplotlib") is None:
         raise BadInput("--plot needs matplotlib; pip install matplotlib")
     return in_a_folder(context, option, value)
-
-
-def _write(file: Path, figures: dict[str, Any]) -> None:
-    file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 @click.group(invoke_without_command=True)
@@ -55,7 +50,7 @@ def bench(
 
         plot.draw(figures, picture)
     if json_file:
-        _write(json_file, figures)
+        write_json(json_file, figures)
 
 
 @bench.command()
@@ -75,7 +70,7 @@ def loop(plan: str | None, backend: str, driver: Path | None, target: Path | Non
     figures = suite.run(Engine(plan, backend), driver, target or default("portraits") / "001.jpg")
     click.echo(suite.report(figures))
     if json_file:
-        _write(json_file, {"suite": "loop", "machine": machine()} | figures)
+        write_json(json_file, {"suite": "loop", "machine": machine()} | figures)
 
 
 @click.command()
@@ -98,4 +93,4 @@ def evaluate(
     figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
     click.echo(suite.table(figures))
     if json_file:
-        _write(json_file, {"suite": "evaluate", "machine": machine()} | figures)
+        write_json(json_file, {"suite": "evaluate", "machine": machine()} | figures)

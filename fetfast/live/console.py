@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from typing import Any
 
 from fetfast.engine import Engine
 from fetfast.errors import BadInput
+from fetfast.files import write_json
 from fetfast.live.loop import Loop
 from fetfast.live.preview import Controls, VirtualCamera, Window
 from fetfast.live.stats import table
@@ -83,4 +83,4 @@ def _report(loop: Loop, stats: bool, stats_json: Path | None) -> None:
     if stats:
         print(table(figures))
     if stats_json:
-        stats_json.write_text(json.dumps(figures, indent=1))
+        write_json(stats_json, figures)

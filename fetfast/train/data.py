@@ -44,6 +44,7 @@ from tqdm import tqdm
 from fetfast.errors import BadInput
 from fetfast.face.align import to_crop
 from fetfast.face.gaze import conjugate
+from fetfast.files import write_json, written
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.heatmap import contours, first_flow
@@ -115,9 +116,9 @@ class Pairs:
         minute for some thousand pairs; kept in the folder."""
         file = self.folder / "readings.npy"
         if not file.exists():
-            aside = file.with_suffix(".new.npy")
-            np.save(aside, _read(self.arrays))
-            aside.replace(file)
+            readings = _read(self.arrays)
+            with written(file) as aside:
+                np.save(aside, readings)
         return np.load(file, allow_pickle=False)
 
     @cached_property
@@ -152,7 +153,7 @@ def create(
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*ROWS, *OPTIONAL, "readings"):  # of a set that was here before
         (folder / f"{name}.npy").unlink(missing_ok=True)
-    (folder / "about.json").write_text(json.dumps(about, indent=1))
+    write_json(folder / "about.json", about)
     arrays: dict[str, NDArray[Any]] = {}
     for name in (*ROWS, *optional):
         dtype, shape = (ROWS | OPTIONAL)[name]

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fetfast.errors import BadInput
+from fetfast.files import written
 from fetfast.models import family as family_module
 from fetfast.plan import KEY, SHIPPED, Plan
 from fetfast.spec import Spec, Stage
@@ -273,7 +275,7 @@ def measure(module: nn.Module, recipe: Recipe, spec: Spec, pairs: Pairs, count: 
 
 
 def report(run: Run, recipe: Recipe, spec: Spec, pairs: Pairs, folder: Path, terms: dict[str, float]) -> None:
-    """Measure, write log, curves and sheet, and save the checkpoint: aside first, so that one is always whole."""
+    """Measure, write log, curves and sheet, and save the checkpoint, of which one is always whole."""
     figures = measure(run.average, recipe, spec, pairs, HELD_OUT)
     run.log.append({"step": run.step, "seconds": round(run.seconds, 1), **terms, **figures})
     write_log(run.log, folder / "log.csv")
@@ -284,20 +286,27 @@ def report(run: Run, recipe: Recipe, spec: Spec, pairs: Pairs, folder: Path, ter
             device = next(run.average.parameters()).device
             batch = {name: t.to(device) for name, t in recipe.batch(pairs, rows, spec.resolution, None).items()}
             draw_sheet(recipe.sheet(run.average, spec.stage(recipe.stage), batch), folder / "sheet.png")
-    aside = folder / "checkpoint.pt.new"
-    torch.save(run.state(), aside)
-    aside.replace(folder / "checkpoint.pt")
+    checkpoint(folder / "checkpoint.pt", run.state())
     tqdm.write(f"{recipe.stage} step {run.step}: " + "  ".join(f"{k} {v:.3f}" for k, v in (terms | figures).items()))
 
 
+def checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes the state of a run. Raises BadInput."""
+    content = BytesIO()  # on a full disk PyTorch would raise a RuntimeError that does not say so
+    torch.save(state, content)
+    with written(path) as file:
+        file.write_bytes(content.getbuffer())
+
+
 def save(output: Path, modules: dict[str, nn.Module], **about: Any) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     tensors = {
         f"{name}.{key}": t.cpu().contiguous() for name, m in modules.items() for key, t in m.state_dict().items()
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, output, {KEY: json.dumps(about)})
+    with written(output) as file:
+        file.write_bytes(serialized(tensors, {KEY: json.dumps(about)}))
 
 
 def origin(pairs: Pairs, seed: int, begin: Plan | None) -> dict[str, Any]:

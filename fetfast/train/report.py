@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fetfast.files import written
+
 
 def write_log(log: list[dict[str, float]], file: Path) -> None:
-    with file.open("w", newline="") as out:
+    with written(file) as aside, aside.open("w", newline="") as out:
         writer = csv.DictWriter(out, list(dict.fromkeys(name for row in log for name in row)))
         writer.writeheader()
         writer.writerows(log)
@@ -28,7 +30,8 @@ def draw_curves(log: list[dict[str, float]], terms: list[str], figures: list[str
         axes.set_yscale(scale)
         axes.set_xlabel("minutes")
         axes.legend(fontsize="x-small", ncols=3)
-    drawing.savefig(file)
+    with written(file) as aside:
+        drawing.savefig(aside)
 
 
 def draw_sheet(pictures: dict[str, Tensor], file: Path) -> None:
@@ -37,4 +40,5 @@ def draw_sheet(pictures: dict[str, Tensor], file: Path) -> None:
 
     columns = [torch.cat(tuple(p.clamp(-1, 1)), 1) for p in pictures.values()]
     sheet = ((torch.cat(columns, 2) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    Image.fromarray(sheet).save(file)
+    with written(file) as aside:
+        Image.fromarray(sheet).save(aside)

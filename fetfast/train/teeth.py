@@ -20,6 +20,7 @@ from tqdm import tqdm
 from fetfast import image
 from fetfast.errors import BadInput
 from fetfast.face import Landmarker, crop_matrix, to_crop
+from fetfast.files import written
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.teeth import JAWS, LOWER, LOWER_LIP, POINTS, UPPER, UPPER_LIP, teeth
@@ -122,7 +123,8 @@ def main(facekit: Path | None, output: Path | None, portraits: Path | None) -> N
     with pool(None) as run:
         seen = list(tqdm(run.map(partial(faces, facekit), range(SEEDS)), total=SEEDS, desc="teeth", disable=None))
     both = np.concatenate([*seen, *(mirrored(model(facekit), part) for part in seen)])
-    np.save(output, weights(both).astype(np.float16))
+    with written(output) as file:
+        np.save(file, weights(both).astype(np.float16))
 
 
 if __name__ == "__main__":

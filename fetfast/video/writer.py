@@ -7,7 +7,6 @@ ordinary one afterwards (Matroska needs no such care).
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from fetfast import image
 from fetfast.errors import BadInput
+from fetfast.files import beside
 from fetfast.image import SYNTHESISED, Frame
 from fetfast.video.reader import BT709, CLOCK, FORMATS, FULL, LIMITED, TIMEOUT, begin, library
 
@@ -48,15 +48,13 @@ class Writer:
         self.path, self.frames = Path(path), 0
         self._rate, self._time_base, self._last = rate or Fraction(25), time_base, -1
         self._preset = _FAST if fast else _GOOD
-        handle, aside = tempfile.mkstemp(prefix=f".{self.path.stem}-", suffix=self.path.suffix, dir=self.path.parent)
-        os.close(handle)
-        self._aside = Path(aside)
+        self._aside = beside(self.path)
         kind = FORMATS[self.path.suffix.lower()]
         options = (
             {} if kind == "matroska" else {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof+delay_moov"}
         )
         try:
-            self._container = av.open(aside, "w", format=kind, timeout=TIMEOUT, options=options)
+            self._container = av.open(str(self._aside), "w", format=kind, timeout=TIMEOUT, options=options)
             if mark:
                 self._container.metadata["comment"] = MARK
             self._video: Any = None
@@ -103,7 +101,7 @@ class Writer:
                 self._container.close()
             finally:
                 if self.frames:
-                    image.publish(aside, self.path)
+                    aside.replace(self.path)
                 else:
                     aside.unlink()
 

@@ -15,6 +15,7 @@ import numpy as np
 from fetfast import assets, image
 from fetfast.errors import NoFace
 from fetfast.face import Face, Landmarker, crop_matrix, to_crop
+from fetfast.files import written
 from fetfast.ops.topology import EYES, LIPS, OVAL
 from fetfast.train.basis import IRISES, eyeball, iris
 from fetfast.train.facekit import Facekit
@@ -150,8 +151,6 @@ def fit_file(kit: Facekit, path: Path) -> Fit:
         raise NoFace(f"fit_file(): no face found in {path.name}; leave it out")
     found = fit(kit, faces[0])
     kept.parent.mkdir(parents=True, exist_ok=True)
-    aside = kept.with_suffix(".part")
-    with aside.open("wb") as stream:
-        np.savez(stream, **vars(found))
-    aside.replace(kept)
+    with written(kept) as file:
+        np.savez(file, **vars(found))
     return found
