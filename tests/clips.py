@@ -1,5 +1,7 @@
 """Clips as other programs and telephones make them: any codec, colour tags, sound and rotation."""
 
+from fractions import Fraction
+
 import numpy as np
 
 QUARTERS = np.zeros((64, 96, 3), np.uint8)  # red, green / blue, grey
@@ -45,3 +47,44 @@ def turn(path, quarters):
     content[place : place + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in matrix)
     path.write_bytes(content)
     return path
+
+
+def beeps(path, codec="pcm_s16le", rate=48000, start=Fraction(1), at=(0.2, 0.7), frames=50, layout="mono"):
+    """Two seconds of QUARTERS whose sound begins at `start`, seconds, and beeps 0.1 s long at these seconds of it."""
+    import av
+
+    samples = np.zeros((1 if layout == "mono" else 6, round(rate * (frames / 25 - float(start)))), np.float32)
+    for second in at:
+        tone = np.sin(2 * np.pi * 1000 * np.arange(rate // 10) / rate)
+        samples[:, round(second * rate) :][:, : len(tone)] += 0.5 * tone
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mpeg4", rate=25)
+        (video.height, video.width, _), video.pix_fmt = QUARTERS.shape, "yuv420p"
+        audio = out.add_stream(codec, rate=rate, layout=layout)
+        for i in range(frames):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(QUARTERS, format="rgb24")))
+            piece = samples[:, i * rate // 25 :][:, : (i + 1) * rate // 25 - i * rate // 25]
+            if piece.shape[1]:
+                heard = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), "fltp", layout)
+                heard.sample_rate, heard.time_base = rate, Fraction(1, rate)
+                heard.pts = round(start * rate) + i * rate // 25
+                out.mux(audio.encode(heard))
+        for stream in (video, audio):
+            out.mux(stream.encode(None))
+    return path
+
+
+def onsets(path):
+    """When beeps begin in a file, seconds after its first picture; [] without sound."""
+    import av
+
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0)).time
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return []
+        to_float = av.AudioResampler("fltp", "mono")
+        parts = [part for frame in container.decode(audio=0) for part in to_float.resample(frame)]
+    loud = [part.time + np.flatnonzero(np.abs(part.to_ndarray()[0]) > 0.1) / part.sample_rate for part in parts]
+    times = np.concatenate(loud) - picture
+    return [float(time) for time in times[np.diff(times, prepend=-1) > 0.15]]

@@ -142,30 +142,38 @@ os._exit(1)
         assert 100 <= len(list(reader)) <= 200
 
 
-def test_a_full_disk_leaves_a_playable_file(tmp_path):
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("room", [0, 1000, 400_000])
+def test_a_full_disk_leaves_what_plays_and_says_how_much(tmp_path, ending, room):
     """The limit on a file's size stands for the disk's end: the same error on the same call."""
     code = f"""
 import resource, numpy as np
 from fractions import Fraction
 from fetfast.video import Writer
-writer = Writer({str(tmp_path / "v.mp4")!r})
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+writer = Writer({str(tmp_path / f"v.{ending}")!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
 noise = np.random.default_rng(0)
+full = False
 try:
     for i in range(400):
         writer.write(Fraction(i, 25), noise.integers(0, 255, (64, 96, 3), np.uint8))
 except OSError as error:
-    print("full", i)
+    full = True
 try:
     writer.close(whole=False)
 except OSError as error:
-    print("full")
+    full = True
+print(full, writer.frames)
 """
     run = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
-    assert run.stdout.startswith("full"), run.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
-    with Reader(tmp_path / "v.mp4") as reader:
-        assert len(list(reader)) >= 25
+    full, count = run.stdout.split()
+    assert full == "True", run.stderr
+    if room < 400_000:
+        assert count == "0" and not list(tmp_path.iterdir())
+        return
+    assert [p.name for p in tmp_path.iterdir()] == [f"v.{ending}"]
+    with Reader(tmp_path / f"v.{ending}") as reader:
+        assert 25 <= len(list(reader)) == int(count)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])

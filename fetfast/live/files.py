@@ -38,7 +38,6 @@ def transfer(
         except OSError as error:
             if isinstance(error, BadInput):
                 raise
-            raise BadInput(
-                f"{output}: {reason(error)} after {writer.frames} frames; what was written can be played"
-            ) from None
-        return loop.stats.summary() | {"trouble": loop.trouble}
+            left = f"its {writer.frames} frames can be played" if writer.frames else "nothing of it could be kept"
+            raise BadInput(f"{output}: {reason(error)}; {left}") from None
+        return loop.stats.summary() | {"trouble": loop.trouble or writer.trouble}

@@ -62,14 +62,19 @@ class Recorder:
         self._thread.join()
 
     def _write(self) -> None:
+        trouble = None
         try:
             for time, frame in self._given:
                 with self._stats.timed("encode"):
                     self._writer.write(time, frame)
         except Exception as error:  # whatever it is: the loop goes on without its recording
             self._given.close()
-            self.trouble = f"the recording ended after {self.frames} frames: {reason(error)}"
+            trouble = error
         try:
-            self._writer.close(self._whole and self.trouble is None)
+            self._writer.close(self._whole and trouble is None)
         except Exception as error:
-            self.trouble = self.trouble or f"the recording could not be finished: {reason(error)}"
+            trouble = trouble or error
+        if trouble is not None:  # known by now: how much of it can be played
+            self.trouble = f"the recording ended after {self.frames} frames: {reason(trouble)}"
+        else:
+            self.trouble = self._writer.trouble

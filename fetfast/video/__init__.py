@@ -1,6 +1,7 @@
 """Videos in and out, as `image` is for pictures: one decoder for all rooms, and what the loop writes."""
 
-from fetfast.video.reader import CLOCK, FORMATS, Reader, frames, is_video, library
+from fetfast.video.formats import FORMATS
+from fetfast.video.reader import CLOCK, Reader, frames, is_video, library
 from fetfast.video.writer import Writer, is_marked
 
 __all__ = ["CLOCK", "FORMATS", "Reader", "Writer", "frames", "is_marked", "is_video", "library"]

@@ -17,8 +17,8 @@ from fetfast import image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.image import MAX_PIXELS, Frame
 from fetfast.video import hwaccel as hardware
+from fetfast.video.formats import FORMATS
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CLOCK = Fraction(1, 90000)  # the time base of what has none of its own, as in MPEG
 BT709, BT601, UNSPECIFIED, LIMITED, FULL = 1, 5, 2, 1, 2  # of H.273; ranges as FFmpeg numbers them
 TIMEOUT = 10.0  # seconds until a silent network source is given up

@@ -7,10 +7,9 @@ ordinary one afterwards (Matroska needs no such care).
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,9 @@ from fetfast import image
 from fetfast.errors import BadInput
 from fetfast.files import beside
 from fetfast.image import SYNTHESISED, Frame
-from fetfast.video.reader import BT709, CLOCK, FORMATS, FULL, LIMITED, TIMEOUT, begin, library
+from fetfast.video.formats import FORMATS
+from fetfast.video.reader import BT709, CLOCK, FULL, LIMITED, TIMEOUT, library
+from fetfast.video.sound import Sound
 
 MARK = f"Synthesised by fetfast. Digital source type: {SYNTHESISED}"
 
@@ -28,10 +29,11 @@ class Writer:
     """Writes frames as H.264, with another file's sound, and a mark that they were synthesised.
 
     path: where the result goes, by its ending an MP4, MOV or Matroska file; written aside and renamed by `close`.
-    rate, time_base: of what the frames come from. sound: a file or address whose sound is taken along, copied where
-    the container can hold its codec and encoded as AAC elsewhere. fast: for live use, larger files.
+    rate, time_base: of what the frames come from. sound: a file or address whose sound is taken along, as in `Sound`.
+    fast: for live use, larger files.
     Frames of an odd width or height lose their last column or row: H.264 halves the colours' resolution.
-    Attributes: `frames`, written so far. Raises BadInput, Unavailable; OSError of `write` and `close` is a full disk.
+    Attributes: `frames`, written so far; once closed, those that can be played. Raises BadInput, Unavailable; OSError
+    of `write` and `close` is a full disk: what is there can be played, and gets its name, if anything can.
     """
 
     def __init__(
@@ -45,23 +47,27 @@ class Writer:
     ) -> None:
         self._av = av = library()
         image.check_output(path, FORMATS)
-        self.path, self.frames = Path(path), 0
+        self.path, self.frames, self._whole = Path(path), 0, True
         self._rate, self._time_base, self._last = rate or Fraction(25), time_base, -1
         self._preset = _FAST if fast else _GOOD
         self._aside = beside(self.path)
-        kind = FORMATS[self.path.suffix.lower()]
-        options = (
-            {} if kind == "matroska" else {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof+delay_moov"}
-        )
+        format = FORMATS[self.path.suffix.lower()]
+        fragments = {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof+delay_moov"}
+        options = fragments if format.container in ("mp4", "mov") else {}
         try:
-            self._container = av.open(str(self._aside), "w", format=kind, timeout=TIMEOUT, options=options)
+            self._container = av.open(str(self._aside), "w", format=format.container, timeout=TIMEOUT, options=options)
             if mark:
                 self._container.metadata["comment"] = MARK
             self._video: Any = None
-            self._sound = _Sound(av, sound, self._container) if sound is not None else None
+            self._sound = Sound(av, sound, self._container, format) if sound is not None else None
         except BaseException:
             self._aside.unlink()
             raise
+
+    @property
+    def trouble(self) -> str | None:
+        """None, or why there is no sound."""
+        return self._sound.trouble if self._sound else None
 
     def write(self, time: Fraction, frame: Frame) -> None:
         """The next frame u8 [H, W, 3], shown from `time` on, seconds."""
@@ -78,10 +84,11 @@ class Writer:
         picture.colorspace, picture.color_range = BT709, LIMITED
         self._last = max(round(time / self._time_base), self._last + 1)
         picture.pts, picture.time_base = self._last, self._time_base
+        self._whole = False  # until it is known to be on the disk
         self._container.mux(self._video.encode(picture))
         if self._sound:
             self._sound.copy(time)
-        self.frames += 1
+        self.frames, self._whole = self.frames + 1, True
 
     def close(self, whole: bool = True) -> None:
         """Ends the file and gives it its name, and does nothing the second time. whole: take the rest of the sound
@@ -89,21 +96,24 @@ class Writer:
         if self._aside is None:
             return
         aside, self._aside = self._aside, None  # type: ignore[assignment]
-        try:
-            if self._video is not None:
-                self._container.mux(self._video.encode(None))
-                if self._sound:
-                    self._sound.copy(None if whole else self._last * self._time_base)
-        finally:
-            try:
-                if self._sound:
-                    self._sound.close()
-                self._container.close()
-            finally:
-                if self.frames:
-                    aside.replace(self.path)
-                else:
-                    aside.unlink()
+        with ExitStack() as steps:  # each is done whatever becomes of the others, the last one first
+            steps.push(lambda error, *_: self._publish(aside, whole=error is None))
+            steps.callback(self._container.close)
+            if self._sound:
+                steps.callback(self._sound.close)
+            if self._video is None or not self._whole:  # libav crashes where it is given more after a failure
+                return
+            if self._sound:
+                steps.callback(self._sound.end, None if whole else self._last * self._time_base)
+            steps.callback(lambda: self._container.mux(self._video.encode(None)))
+
+    def _publish(self, aside: Path, whole: bool) -> None:
+        if self.frames and not (whole and self._whole):
+            self.frames = playable(aside)
+        if self.frames:
+            aside.replace(self.path)
+        else:
+            aside.unlink()
 
     def discard(self) -> None:
         """Ends without a file."""
@@ -131,61 +141,14 @@ _GOOD = {"preset": "veryfast", "crf": "18", "bf": "0"}
 _FAST = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20"}
 
 
-class _Sound:
-    """The sound of a file on its way into another one. What is damaged is left out."""
-
-    def __init__(self, av: ModuleType, source: str | os.PathLike[str], to: Any) -> None:
-        self._from, self._to = av.open(str(source), timeout=TIMEOUT), to
-        self._origin = begin(self._from)
-        self._stream = next(iter(self._from.streams.audio), None)
-        self._packets = self._from.demux(self._stream) if self._stream else iter(())
-        self._next: Any = None
-        error = av.error
-        self._damage = (error.InvalidDataError, error.ArgumentError, error.EOFError, error.PatchWelcomeError)
-        if self._stream is None:
-            return
-        codec = self._stream.codec_context
-        name = codec.codec.canonical_name
-        # browsers play no uncompressed sound in MP4
-        self._copies = name in to.supported_codecs and not name.startswith("pcm")
-        if self._copies:
-            self._out = to.add_stream_from_template(self._stream)
-        else:
-            self._out = to.add_stream("aac", rate=codec.sample_rate, layout="stereo" if codec.channels > 1 else "mono")
-
-    def copy(self, until: Fraction | None) -> None:
-        """Takes along what is heard until then, or all."""
-        while (packet := self._next or self._read()) is not None:
-            self._next = packet
-            if packet.pts is not None and until is not None and packet.pts * packet.time_base - self._origin > until:
-                return
-            self._next = None
-            with suppress(*self._damage):
-                if self._copies:
-                    self._copy(packet)
-                else:
-                    for frame in packet.decode():
-                        frame.pts = None  # the encoder counts samples itself
-                        self._to.mux(self._out.encode(frame))
-        if self._stream is not None and not self._copies:
-            self._to.mux(self._out.encode(None))
-            self._copies = True  # all is encoded: nothing is left to flush
-
-    def _read(self) -> Any:
-        with suppress(*self._damage):
-            return next(self._packets, None)
-        return None
-
-    def _copy(self, packet: Any) -> None:
-        if packet.dts is None:
-            return
-        shift = round(self._origin / packet.time_base)
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-        packet.stream = self._out
-        self._to.mux(packet)
-
-    def close(self) -> None:
-        self._from.close()
+def playable(path: Path) -> int:
+    """How many frames of a file that may be cut off can be played: counted, not decoded."""
+    av = library()
+    count = 0
+    with suppress(av.FFmpegError, ValueError), av.open(path) as container:
+        for packet in container.demux(container.streams.video[0]):
+            count += packet.size > 0 and not packet.is_corrupt
+    return count
 
 
 def is_marked(path: str | os.PathLike[str]) -> bool:

@@ -301,7 +301,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_loop(engine, driver, portrai
     assert "No space left" in loop.trouble and "8 frames" in loop.trouble
     with Reader(tmp_path / "out.mp4") as reader:
         assert len(list(reader)) == 8
-    with pytest.raises(BadInput, match="after 8 frames"):
+    with pytest.raises(BadInput, match="its 8 frames can be played"):
         transfer(engine, Frames(driver[:30]), portrait_file, tmp_path / "other.mp4")
 
 
