@@ -1,6 +1,7 @@
 """What a plan becomes for other runtimes, and the commands that write it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +183,13 @@ def test_the_commands(tmp_path: Path) -> None:
     key = {"name": "unet_fp16", "stage": "unet", "target": "8.9"}
     cache.write("tensorrt", key, b"x" * 2**20)
     listed = run("cache", "list")
-    assert "1.00 MiB  tensorrt  unet_fp16, unet, 8.9" in listed.output and "in 1 files" in listed.output
+    assert re.search(r"1.00 MiB  \d{4}-\d\d-\d\d  tensorrt  unet_fp16, unet, 8.9", listed.output)
+    assert "in 1 files" in listed.output
     (row,) = json.loads(run("cache", "list", "--json").output)
     assert row["key"] == key and row["kind"] == "tensorrt" and row["bytes"] == Path(row["path"]).stat().st_size
     assert json.loads(run("doctor", "--json").output)["cache"]["compiled"]["tensorrt"]["files"] == 1
-    assert "freed" in run("cache", "clear").output
+    assert run("cache", "clear", "--older-than", "1").output == "0.00 MiB freed\n"
+    assert " MiB freed" in run("cache", "clear").output
     assert not [entry for entry in cache.entries() if entry.kind == "tensorrt"]
 
 

@@ -122,7 +122,7 @@ def test_openvino_computes_what_onnxruntime_does(
     inputs = inputs_of(stage, 1)
     truth = onnxruntime_s(plans["fp32"], inputs)
     reference = onnxruntime_s(plan, inputs)
-    ours = openvino.compile_model(partial(openvino.read, plan, "unet"), plan.digest, f32=True)(inputs)
+    ours = openvino.compile_model(partial(openvino.read, plan, "unet"), {"plan": plan.digest}, f32=True)(inputs)
     for name, value in truth.items():
         assert rms(ours[name], value) <= 2 * rms(reference[name], value) + 1e-6, name
 

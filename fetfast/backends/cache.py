@@ -6,7 +6,8 @@
     content         whatever the library gave, read only after all of the above was found right
 
 The key names everything that the content depends on, so that what fits nowhere else is never loaded; it is read, and
-shown by `fetfast cache list`, without touching the content.
+shown by `fetfast cache list`, without touching the content. A file's time of change is when it was last used: beyond
+LIMIT those go that were not used for longest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Callable, Mapping
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +32,8 @@ from fetfast.files import written
 
 MAGIC = b"FETCACHE"
 HEADER_LIMIT = 1 << 16
-KINDS = ("tensorrt", "timing", "runtime", "openvino", "triton")  # the folders that compiled networks lie in
+LIMIT = 4 << 30  # bytes of all compiled networks together
+KINDS = ("tensorrt", "timing", "runtime", "openvino")  # the folders that compiled networks lie in
 
 Key = Mapping[str, str]
 Content = bytes | memoryview
@@ -36,12 +42,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in the cache. `key` is empty for one that some library wrote itself."""
+    """A file in the cache. `key` is empty for one that is not of this format."""
 
     path: Path
     kind: str
     size: int  # bytes
     key: dict[str, str]
+    used: float  # when last, seconds since 1970
 
 
 def fetch(
@@ -49,7 +56,7 @@ def fetch(
     key: Key,
     make: Callable[[], Content],
     load: Callable[[Content], T | None],  # None where the content does not load
-    tell: Callable[[str], None],  # one line on what is about to happen
+    tell: Callable[[str], None] = lambda _: None,  # one line on what is about to happen
 ) -> T | None:
     """What `load` makes of the entry for `key`, which `make` makes where it is missing, damaged or does not load.
 
@@ -63,27 +70,29 @@ def fetch(
     try:
         lock = _lock(kind, tell)
     except OSError as error:
-        tell(f"building {_describe(kind, key)}; it cannot be kept ({error})")
-        return load(make())
+        tell(f"building {describe(key)}{_difference(kind, key)}")
+        loaded = load(make())
+        _warn(error)
+        return loaded
     try:
         loaded = _load(kind, key, load)
         if loaded is None:
-            tell(f"building {_describe(kind, key)}")
+            tell(f"building {describe(key)}{_difference(kind, key)}")
             content = make()
             loaded = load(content)
             if loaded is not None:
-                keep(kind, key, content, tell)
+                keep(kind, key, content)
         return loaded
     finally:
         lock.release()
 
 
-def keep(kind: str, key: Key, content: Content, tell: Callable[[str], None]) -> None:
-    """`write`, which a full disk or a folder that cannot be written does not stop: then nothing is kept."""
+def keep(kind: str, key: Key, content: Content) -> None:
+    """`write`, where a full disk or a folder that cannot be written is a warning: then nothing is kept."""
     try:
         write(kind, key, content)
     except (OSError, BadInput) as error:
-        tell(f"what was built cannot be kept ({error})")
+        _warn(error)
 
 
 def read(kind: str, key: Key) -> memoryview | None:
@@ -93,13 +102,15 @@ def read(kind: str, key: Key) -> memoryview | None:
         return None
     found = _open(path)
     if found is not None and found[0] == dict(key) and hashlib.sha256(found[2]).hexdigest() == found[1]:
+        with suppress(OSError):  # of a cache that may only be read
+            os.utime(path)
         return found[2]
     path.unlink(missing_ok=True)
     return None
 
 
 def write(kind: str, key: Key, content: Content) -> None:
-    """Keep `content` for `key`, in place of what was kept before."""
+    """Keep `content` for `key`, in place of what was kept before; what was not used for longest makes room for it."""
     path = _path(kind, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"key": dict(key), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -107,6 +118,10 @@ def write(kind: str, key: Key, content: Content) -> None:
     with written(path) as aside, aside.open("wb") as out:
         for part in (MAGIC, len(header).to_bytes(8, "little"), header, content):
             out.write(part)
+    beyond = sum(entry.size for entry in entries()) - LIMIT
+    for entry in sorted(entries(), key=lambda entry: entry.used):
+        if beyond > 0 and entry.path != path:
+            beyond -= _remove([entry])
 
 
 def entries() -> list[Entry]:
@@ -115,18 +130,29 @@ def entries() -> list[Entry]:
     for kind in KINDS:
         for path in sorted((cache_folder() / kind).rglob("*")):
             if path.is_file() and path.name != "lock":
-                opened = _open(path)
-                found.append(Entry(path, kind, path.stat().st_size, opened[0] if opened else {}))
+                opened, about = _open(path), path.stat()
+                found.append(Entry(path, kind, about.st_size, opened[0] if opened else {}, about.st_mtime))
     return found
 
 
-def clear() -> int:
-    """Remove every compiled network; the assets stay. Returns the bytes freed."""
+def clear(older_than: float = 0) -> int:
+    """Remove the compiled networks that were not used for so many days; the assets stay. Returns the bytes freed."""
+    return _remove(entry for entry in entries() if time.time() - entry.used >= older_than * 86400)
+
+
+def _remove(those: Iterable[Entry]) -> int:
     freed = 0
-    for entry in entries():
+    for entry in those:
         entry.path.unlink(missing_ok=True)
         freed += entry.size
     return freed
+
+
+def _warn(error: Exception) -> None:
+    warnings.warn(
+        f"compiled networks cannot be kept in {cache_folder()} ({error}); set FETFAST_CACHE to a folder",
+        stacklevel=3,
+    )
 
 
 def _load(kind: str, key: Key, load: Callable[[Content], T | None]) -> T | None:
@@ -175,13 +201,17 @@ def _open(path: Path) -> tuple[dict[str, str], str, memoryview] | None:
         return key, digest, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
 
 
-def _describe(kind: str, key: Key) -> str:
-    """The key as a line; and, where the cache holds that network for something else, what is different about it."""
-    line = ", ".join(value for name, value in key.items() if name not in ("plan", "recipe"))
+def describe(key: Key) -> str:
+    """The key as a line: what is for people to read."""
+    return ", ".join(value for name, value in key.items() if name not in ("plan", "recipe"))
+
+
+def _difference(kind: str, key: Key) -> str:
+    """Where the cache holds that network for something else: what is different about it."""
     kept = [entry.key for entry in entries() if entry.kind == kind and entry.key.keys() == key.keys()]
     kept = [other for other in kept if all(other[name] == key[name] for name in ("name", "stage") if name in key)]
     if kept:
         nearest = min(kept, key=lambda other: sum(other[name] != key[name] for name in key))
         differing = [f"{name} {nearest[name][:32]}" for name in key if nearest[name] != key[name]]
-        line += f" (the cached one is for {', '.join(differing)})" if differing else ""
-    return line
+        return f" (the cached one is for {', '.join(differing)})" if differing else ""
+    return ""

@@ -5,17 +5,13 @@ fp32 plans and precise stages run in f32; others in bf16 where the processor has
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-import warnings
-from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fetfast.assets import cache_folder
+from fetfast.backends import cache
 from fetfast.errors import BadPlan
 from fetfast.plan import Plan
 from fetfast.spec import Stage
@@ -38,8 +34,8 @@ def load(plan: Plan, device: str | None = None, threads: int | None = None) -> d
     for stage in plan.spec.stages:
         f32 = stage.precise or plan.precision == "fp32"
         try:
-            key = f"{plan.digest}-{stage.name}"
-            compiled = compile_model(partial(read, plan, stage.name), key, f32=f32, threads=threads)
+            about = {"name": plan.name, "stage": stage.name, "plan": plan.digest}
+            compiled = compile_model(partial(read, plan, stage.name), about, f32=f32, threads=threads)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-300:]
             raise BadPlan(f"{plan.name}: OpenVINO cannot take stage {stage.name} ({reason})") from error
@@ -49,23 +45,41 @@ def load(plan: Plan, device: str | None = None, threads: int | None = None) -> d
 
 def compile_model(
     model: Callable[[], openvino.Model],  # asked for only if nothing is cached
-    key: str,  # names the model in the cache: must hold a digest of it
+    about: Mapping[str, str],  # what it is, as the cache's key says it: holds a digest
     *,
     f32: bool,
     threads: int | None = None,
 ) -> openvino.CompiledModel:
     """A network compiled for this CPU at batch 1, for latency, kept in the user's cache. Raises RuntimeError."""
+    import openvino
+
     bf16 = not f32 and "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
-    entry = _entry(f"{key}-{config['INFERENCE_PRECISION_HINT']}")
-    if entry.exists() and (blob := _unseal(entry.read_bytes())) is not None:
-        return core().import_model(blob, "CPU", config)
-    network = model()
-    network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
-    compiled = core().compile_model(network, "CPU", config)
-    _write(entry, compiled.export_model().getvalue())
+    key = {
+        **about,
+        "precision": config["INFERENCE_PRECISION_HINT"],
+        "library": "OpenVINO",
+        "version": openvino.get_version(),
+        "target": core().get_property("CPU", "FULL_DEVICE_NAME"),
+    }
+
+    def make() -> bytes:
+        network = model()
+        network.reshape({port: [1, *list(port.partial_shape)[1:]] for port in network.inputs})
+        content: bytes = core().compile_model(network, "CPU", config).export_model().getvalue()
+        return content
+
+    def load(content: cache.Content) -> openvino.CompiledModel | None:
+        try:
+            return core().import_model(bytes(content), "CPU", config)
+        except RuntimeError:
+            return None
+
+    compiled = cache.fetch("openvino", key, make, load)
+    if compiled is None:
+        raise RuntimeError(f"OpenVINO {key['version']} does not load what it compiled")
     return compiled
 
 
@@ -74,39 +88,13 @@ def read(plan: Plan, stage: str) -> openvino.Model:
     return core().read_model(plan.onnx(stage))
 
 
-@cache
+@lru_cache(maxsize=1)
 def core() -> openvino.Core:
     """The one Core, never given back: each sets the thread's signal stack and frees it when it goes, and where several
     come and go the next signal (Ctrl-C) finds a stack that is gone, and the process dies."""
     import openvino
 
     return openvino.Core()
-
-
-def _entry(key: str) -> Path:
-    """Where a compiled network is kept: a new OpenVINO or another processor is another entry."""
-    import openvino
-
-    processor = core().get_property("CPU", "FULL_DEVICE_NAME")
-    machine = hashlib.sha256(f"{openvino.get_version()} {processor}".encode()).hexdigest()[:16]
-    return cache_folder() / "openvino" / f"{key}-{machine}.blob"
-
-
-def _unseal(content: bytes) -> bytes | None:
-    """What `_write` kept, or None if it is damaged: OpenVINO itself trusts what it imports."""
-    digest, blob = content[:32], content[32:]
-    return blob if hashlib.sha256(blob).digest() == digest else None
-
-
-def _write(entry: Path, blob: bytes) -> None:
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as aside:
-            aside.write(hashlib.sha256(blob).digest() + blob)
-        Path(aside.name).replace(entry)
-    except OSError as error:
-        reason = f"{error.strerror}: {entry.parent}"
-        warnings.warn(f"compiled networks cannot be kept ({reason}); set FETFAST_CACHE to a folder", stacklevel=2)
 
 
 def _runner(compiled: openvino.CompiledModel, stage: Stage) -> Runner:

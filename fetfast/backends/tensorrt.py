@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fetfast.backends import cache
 from fetfast.backends.batches import Captured, runner
 from fetfast.backends.gpu import Memory, driver_version, find, memory
-from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target, tell
+from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target
 from fetfast.errors import FetfastError, Unavailable
 from fetfast.plan import Plan
 from fetfast.spec import Stage
@@ -86,7 +86,7 @@ def _compiling_contexts(trt: Any, engine: Any, about: cache.Key) -> Contexts:
         nonlocal kept
         now = bytes(kernels.serialize())
         if now != kept:
-            cache.keep("runtime", about, now, tell)
+            cache.keep("runtime", about, now)
             kept = now
 
     return context

@@ -170,7 +170,7 @@ def build(
     if engine is None:
         raise Unavailable(f"{library.title} cannot build stage {stage.name} of {plan.name}: {'; '.join(errors)[:600]}")
     if library.keeps == "timing":
-        cache.keep("timing", times, bytes(config.get_timing_cache().serialize()), tell)
+        cache.keep("timing", times, bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 

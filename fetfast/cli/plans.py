@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 
 import click
@@ -144,26 +145,32 @@ def cache() -> None:
 @cache.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For other programs.")
 def list_cache(as_json: bool) -> None:
-    """Shows what is kept, for what, and how big it is."""
+    """Shows what is kept, how big it is, when it was last used, and for what."""
     from fetfast.backends import cache as kept
 
     entries = kept.entries()
     if as_json:
-        rows = [{"path": str(e.path), "kind": e.kind, "bytes": e.size, "key": e.key} for e in entries]
+        rows = [{"path": str(e.path), "kind": e.kind, "bytes": e.size, "used": e.used, "key": e.key} for e in entries]
         click.echo(json.dumps(rows, indent=1))
         return
     for entry in entries:
-        about = ", ".join(value[:24] for value in entry.key.values()) or entry.path.name
-        click.echo(f"{entry.size / 2**20:8.2f} MiB  {entry.kind:<9} {about}")
+        about = kept.describe(entry.key) or entry.path.name
+        click.echo(f"{entry.size / 2**20:8.2f} MiB  {date.fromtimestamp(entry.used)}  {entry.kind:<9} {about}")
     click.echo(f"{sum(entry.size for entry in entries) / 2**20:8.2f} MiB  in {len(entries)} files")
 
 
 @cache.command()
-def clear() -> None:
-    """Removes all that can be compiled again. Files fetched once, as the face model, stay."""
+@click.option(
+    "--older-than", metavar="DAYS", type=click.FloatRange(0), default=0.0, help="What was not used for so long."
+)
+def clear(older_than: float) -> None:
+    """Removes what can be compiled again. Files fetched once, as the face model, stay.
+
+    What was not used for longest goes by itself where more than 4 GiB are kept.
+    """
     from fetfast.backends import cache as kept
 
-    click.echo(f"{kept.clear() / 2**20:.2f} MiB freed")
+    click.echo(f"{kept.clear(older_than) / 2**20:.2f} MiB freed")
 
 
 @click.command()

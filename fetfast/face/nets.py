@@ -31,8 +31,8 @@ class Net:
     def __init__(self, name: str, threads: int | None = None) -> None:
         import openvino as ov
 
-        key = f"{assets.ASSETS[TASK].sha256}-{name}"
-        model = compile_model(partial(read, name), key, f32=True, threads=threads)
+        about = {"name": TASK, "stage": name, "plan": assets.ASSETS[TASK].sha256}
+        model = compile_model(partial(read, name), about, f32=True, threads=threads)
         self._request = model.create_infer_request()
         self.input: NDArray[np.float32] = np.zeros(model.input(0).shape, np.float32)
         self._request.set_input_tensor(ov.Tensor(self.input, shared_memory=True))
