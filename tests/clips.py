@@ -37,10 +37,12 @@ def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, 
     return path
 
 
-def turn(path, quarters):
-    """Has an MP4 shown turned counterclockwise, as a telephone does that was held upright: by the matrix in the track's
-    header."""
-    a, b, c, d = {1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}[quarters]
+def turn(path, quarters, mirror=False):
+    """Has an MP4 shown turned counterclockwise, as a telephone does that was held upright, and then mirrored left to
+    right, as its front camera does: by the matrix in the track's header."""
+    a, b, c, d = {0: (1, 0, 0, 1), 1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}[quarters]
+    if mirror:
+        a, c = -a, -c
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
     matrix = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)

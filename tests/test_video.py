@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import QUARTERS, raw, turn
+from clips import QUARTERS, raw
 
 from fetfast.errors import BadInput, Unavailable
 from fetfast.video import Reader, Writer, frames, is_marked, is_video
@@ -40,27 +40,6 @@ def test_uneven_times_survive(tmp_path, ending):
     assert np.abs(read[-1][1].astype(int) - QUARTERS)[8:24, 8:40].max() <= 6
     assert is_marked(path) and is_video(path)
     assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing is left aside"
-
-
-@pytest.mark.parametrize("matrix", [1, 5])
-@pytest.mark.parametrize("range_", [1, 2])
-def test_matrix_and_range_are_obeyed(tmp_path, matrix, range_):
-    """Each of the four ways to store a colour gives the same colour: a wrong matrix or range is off by 15 and more."""
-    path = raw(tmp_path / "v.mp4", "libx264", colorspace=matrix, color_range=range_, options={"crf": "5"})
-    with Reader(path) as reader:
-        _, frame = next(iter(reader))
-    difference = np.abs(frame.astype(int) - QUARTERS)
-    assert max(difference[y : y + 16, x : x + 24].max() for y in (8, 40) for x in (12, 60)) <= 5
-
-
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_rotation_is_applied(tmp_path, quarters):
-    """A phone's upright clip."""
-    with Reader(turn(raw(tmp_path / "v.mp4"), quarters)) as reader:
-        _, frame = next(iter(reader))
-    expected = np.rot90(QUARTERS, quarters)
-    assert frame.shape == expected.shape
-    assert np.abs(frame.astype(int) - expected)[8:24, 8:24].max() <= 12
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def transfer(
     with Loop(engine, driver, target, **options) as loop:
         source = loop.source
         loop.check_output(output)
-        writer = Writer(output, source.rate, source.time_base, source.sound, mark=mark)
+        writer = Writer(output, source.rate, source.time_base, source.sound, mark=mark, colour=loop.target.colour)
         try:
             with writer:
                 for moment in loop.moments():

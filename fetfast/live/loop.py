@@ -184,7 +184,8 @@ class Loop:
         """Writes all that comes from now on, with the driving file's sound if it is recorded from the start."""
         self.check_output(path)
         sound = self.source.sound if self.stats.frames == 0 else None
-        recorder = Recorder(path, self.source.rate, self.source.time_base, sound, self.source.live, self.stats)
+        source, colour = self.source, self._target.colour
+        recorder = Recorder(path, source.rate, source.time_base, sound, source.live, self.stats, colour)
         self.stop_recording()
         with self._lock:
             self._recorder = recorder

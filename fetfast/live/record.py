@@ -9,7 +9,7 @@ from threading import Thread
 from fetfast.image import Frame
 from fetfast.live.channel import Channel, Closed
 from fetfast.live.stats import Stats
-from fetfast.video import Writer
+from fetfast.video import PLAIN, Colour, Writer
 from fetfast.video.reader import reason
 
 WAITING = 8  # frames
@@ -30,9 +30,10 @@ class Recorder:
         sound: str | None,
         live: bool,
         stats: Stats,
+        colour: Colour = PLAIN,
     ) -> None:
         self.path = path
-        self._writer = Writer(path, rate, time_base, sound, fast=live)
+        self._writer = Writer(path, rate, time_base, sound, fast=live, colour=colour)
         self._stats, self._begin = stats, Fraction(-1)
         self._given: Channel[tuple[Fraction, Frame]] = Channel(WAITING, drop=live)
         self.trouble: str | None = None

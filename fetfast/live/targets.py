@@ -19,7 +19,7 @@ from fetfast.live.channel import Channel, start
 from fetfast.live.motion import CALIBRATION, Neutral, Smoother
 from fetfast.live.track import Tracker
 from fetfast.spec import REGIONS
-from fetfast.video import Reader, is_video
+from fetfast.video import PLAIN, Reader, is_video
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Still:
 
     regions = REGIONS
     trouble: str | None = None
+    colour = PLAIN
 
     def __init__(self, picture: Any, resolution: int, which: str | int = "largest") -> None:
         (frame, *_), _, _ = image.read(picture, "target")
@@ -53,7 +54,8 @@ class Still:
 class Moving:
     """A video, read and followed in a thread of its own; from its start again when it ends. Of its face all but the
     gaze is driven. settle: its resting face is found before the first frame is given, for relative mode.
-    Attribute `trouble`: None, or what was wrong with the file when it was read to its end. Raises BadInput."""
+    Attributes: `trouble` (None, or what was wrong with the file when it was read to its end), `colour` (as of
+    `Reader`). Raises BadInput."""
 
     regions = tuple(region for region in REGIONS if region != "gaze")
     trouble: str | None = None
@@ -69,7 +71,8 @@ class Moving:
     ) -> None:
         self._path, self._resolution, self._which, self._smooth = path, resolution, which, smooth
         self._settle, self._hwaccel = settle, hwaccel
-        Reader(path, hwaccel).close()  # says at once what is wrong with it
+        with Reader(path, hwaccel) as reader:  # says at once what is wrong with it
+            self.colour = reader.colour
         self._channel: Channel[tuple[Fraction, Frame, list[Face], list[Face]]] = Channel(4, drop=False)
         self._thread = start("target", self._frames(), self._channel)
         self._items = iter(self._channel)

@@ -1,4 +1,4 @@
-"""Video files and streams, read by PyAV: upright, in their own colours, each frame at its own time."""
+"""Video files and streams, read by PyAV: upright, in their own colours and shape, each frame at its own time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from fetfast import image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.image import MAX_PIXELS, Frame
 from fetfast.video import hwaccel as hardware
+from fetfast.video.colour import PLAIN, colour_of, rgb
 from fetfast.video.formats import FORMATS
 
 CLOCK = Fraction(1, 90000)  # the time base of what has none of its own, as in MPEG
-BT709, BT601, UNSPECIFIED, LIMITED, FULL = 1, 5, 2, 1, 2  # of H.273; ranges as FFmpeg numbers them
 TIMEOUT = 10.0  # seconds until a silent network source is given up
 
 
@@ -53,15 +51,15 @@ def is_video(path: str | os.PathLike[str]) -> bool:
 class Reader:
     """The frames of a file or an http, rtsp, ... address, in the order of their display.
 
-    Iterating gives (time, frame): seconds from the start, Fraction; u8 [H, W, 3] RGB, turned upright. What cannot be
-    decoded is left out.
+    Iterating gives (time, frame): seconds from the start, Fraction; u8 [H, W, 3] RGB, turned upright, wide or narrow
+    pixels made square, HDR made SDR. What cannot be decoded is left out.
 
     hwaccel: "auto" decodes large frames in hardware where the machine can, and silently in software elsewhere; "off".
 
-    Attributes: `name`; `rate` (frames a second on average, Fraction or None); `time_base`; `seconds` (what the file
-    says of its length, or None); `decoder` (what decodes, known from the first frame on); `damaged` (parts that could
-    not be decoded); `trouble` (once all is read: None, or what is wrong with the file). Raises BadInput, also where
-    there is no frame, and Unavailable.
+    Attributes: `name`; `colour` (with which a `Writer` gives untouched pixels back as they were); `rate` (frames a
+    second on average, Fraction or None); `time_base`; `seconds` (what the file says of its length, or None); `decoder`
+    (what decodes, known from the first frame on); `damaged` (parts that could not be decoded); `trouble` (once all is
+    read: None, or what is wrong with the file). Raises BadInput, also where there is no frame, and Unavailable.
     """
 
     def __init__(self, source: str | os.PathLike[str], hwaccel: str = "auto") -> None:
@@ -83,10 +81,16 @@ class Reader:
             self._container.close()
             raise BadInput(f"{self.name} holds {kinds or 'nothing'}, expected video; give another file")
         stream = self._container.streams.video[0]
-        pixels = stream.width * stream.height
-        if pixels > MAX_PIXELS:
+        pixels, self._size = stream.width * stream.height, _squared(stream)
+        if max(pixels, self._size[0] * self._size[1]) > MAX_PIXELS:
             self._container.close()
             raise BadInput(f"{self.name} has more than {MAX_PIXELS:,} pixels a frame; scale it down first")
+        try:
+            colour = colour_of(stream.codec_context, self.name)
+        except BadInput:
+            self._container.close()
+            raise
+        self.colour = PLAIN if colour.hdr else colour
         self._device = hardware.device(av, stream.codec_context.codec, pixels) if hwaccel == "auto" else None
         if self._device:
             self._accelerate(self._device)
@@ -123,7 +127,9 @@ class Reader:
     def each(self, every: int) -> Iterator[tuple[Fraction, Frame]]:
         """As iterating, of every `every`-th frame. Instead of iterating: a reader is read once."""
         for time, frame in islice(self._timed(), 0, None, every):
-            yield time, rgb(frame)
+            coded = frame.width, frame.height  # which may change on the way
+            size = self._size if coded == (self._stream.width, self._stream.height) else coded
+            yield time, rgb(frame, colour_of(frame, self.name), size)
 
     def times(self) -> Iterator[Fraction]:
         """The frames' times alone. Instead of iterating: a reader is read once."""
@@ -193,17 +199,12 @@ def frames(path: str | os.PathLike[str], every: int = 1) -> Iterator[Frame]:
             warnings.warn(reader.trouble, stacklevel=2)
 
 
-def rgb(frame: Any) -> Frame:
-    """An `av.VideoFrame` as u8 [H, W, 3] RGB, its colour matrix, range and rotation applied. A video that does not name
-    its matrix is BT.709 from 720 lines on and BT.601 below, as everywhere."""
-    matrix = frame.colorspace if frame.colorspace != UNSPECIFIED else BT709 if frame.height >= 720 else BT601
-    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
-    converted = frame.reformat(
-        format="rgb24", src_colorspace=matrix, src_color_range=FULL if full else LIMITED, dst_color_range=FULL
-    )
-    pixels = np.asarray(converted.to_ndarray(), np.uint8)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+def _squared(stream: Any) -> tuple[int, int]:
+    """Width and height that show a stream's pixels, whatever their shape, as they look: none are lost."""
+    aspect = stream.sample_aspect_ratio or 1
+    if aspect == 1 or not 0.2 < aspect < 5:  # no such pixels exist: a mistake
+        return stream.width, stream.height
+    return round(stream.width * max(aspect, 1) / 2) * 2, round(stream.height / min(aspect, 1) / 2) * 2
 
 
 def begin(container: Any) -> Fraction:

@@ -12,14 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fetfast import image
 from fetfast.errors import BadInput
 from fetfast.files import beside
 from fetfast.image import SYNTHESISED, Frame
+from fetfast.video.colour import PLAIN, Colour, tag, yuv
 from fetfast.video.formats import FORMATS
-from fetfast.video.reader import BT709, CLOCK, FULL, LIMITED, TIMEOUT, library
+from fetfast.video.reader import CLOCK, TIMEOUT, library
 from fetfast.video.sound import Sound
 
 MARK = f"Synthesised by fetfast. Digital source type: {SYNTHESISED}"
@@ -30,7 +29,7 @@ class Writer:
 
     path: where the result goes, by its ending an MP4, MOV or Matroska file; written aside and renamed by `close`.
     rate, time_base: of what the frames come from. sound: a file or address whose sound is taken along, as in `Sound`.
-    fast: for live use, larger files.
+    fast: for live use, larger files. colour: as of the `Reader` whose frames come back; BT.709 for pictures.
     Frames of an odd width or height lose their last column or row: H.264 halves the colours' resolution.
     Attributes: `frames`, written so far; once closed, those that can be played. Raises BadInput, Unavailable; OSError
     of `write` and `close` is a full disk: what is there can be played, and gets its name, if anything can.
@@ -44,11 +43,13 @@ class Writer:
         sound: str | os.PathLike[str] | None = None,
         fast: bool = False,
         mark: bool = True,
+        colour: Colour = PLAIN,
     ) -> None:
         self._av = av = library()
         image.check_output(path, FORMATS)
         self.path, self.frames, self._whole = Path(path), 0, True
         self._rate, self._time_base, self._last = rate or Fraction(25), time_base, -1
+        self._colour = colour
         self._preset = _FAST if fast else _GOOD
         self._aside = beside(self.path)
         format = FORMATS[self.path.suffix.lower()]
@@ -77,11 +78,7 @@ class Writer:
         if (width, height) != (self._video.width, self._video.height):
             expected = f"{self._video.width} x {self._video.height}"
             raise BadInput(f"{self.path}: a frame has {width} x {height} pixels, expected {expected} as the first")
-        picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-        picture = picture.reformat(
-            format="yuv420p", dst_colorspace=BT709, src_color_range=FULL, dst_color_range=LIMITED
-        )
-        picture.colorspace, picture.color_range = BT709, LIMITED
+        picture = yuv(frame[:height, :width], self._colour, "yuv420p", self._av)
         self._last = max(round(time / self._time_base), self._last + 1)
         picture.pts, picture.time_base = self._last, self._time_base
         self._whole = False  # until it is known to be on the disk
@@ -125,8 +122,7 @@ class Writer:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.time_base, context.options, context.gop_size = self._time_base, self._preset, round(2 * self._rate) or 1
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = LIMITED
+        tag(context, self._colour)
         return stream
 
     def __enter__(self) -> Writer:
