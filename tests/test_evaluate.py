@@ -218,8 +218,19 @@ def test_one_driving_frame_and_one_target(two, data, gives):
     (two / "005.jpg").unlink()
     figures = evaluate(Copier(gives), two, data / "clips" / "single_face.mp4", every=100)
     assert figures["drivers"] == figures["targets"] == 1 and "others" not in figures
-    assert "reenactment" not in figures["measures"] and figures["measures"]["expression"]["corr_within"] is None
+    assert "reenactment" not in figures["measures"]
+    assert figures["measures"]["expression"]["corr_within"] is None
     assert "NaN" not in json.dumps(figures) and "nan" not in table(figures)
+
+
+def test_what_cannot_be_compared_is_said(two, data, monkeypatch):
+    def lacking(engine, frames):
+        raise Unavailable("no scikit-image")
+
+    monkeypatch.setattr(reenact, "reenact", lacking)
+    figures = evaluate(Copier("target"), two, data / "clips" / "single_face.mp4", every=40)
+    assert figures["measures"]["reenactment"] == {"unavailable": "no scikit-image"}
+    assert "reenactment left out: no scikit-image" in table(figures)
 
 
 @pytest.mark.parametrize(("about", "left"), [

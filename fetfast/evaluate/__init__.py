@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from fetfast import image
 from fetfast.engine import Engine
-from fetfast.errors import BadInput
+from fetfast.errors import BadInput, Unavailable
 from fetfast.evaluate import data, expression, identity, pairs, reenact
 from fetfast.face import Face, Landmarker
 
@@ -114,10 +114,17 @@ def evaluate(
         "without_face": faceless,
         **drive([driving] * len(people)),
     }
-    if drivers.is_file() and (clip := reenact.reenact(engine, every_frame(drivers))):
-        figures["measures"]["reenactment"] = clip
-    if known is not None:
-        figures["measures"]["pairs"] = pairs.pairs(engine, known)
+    found: dict[str, Any] | None
+    for name, compare in (
+        ("reenactment", lambda: reenact.reenact(engine, every_frame(drivers)) if drivers.is_file() else None),
+        ("pairs", lambda: pairs.pairs(engine, known) if known else None),
+    ):
+        try:
+            found = compare()
+        except Unavailable as error:  # scikit-image is not installed
+            found = {"unavailable": str(error)}
+        if found:
+            figures["measures"][name] = found
     if len(people) > 1:
         count = min(OTHERS, len(people) - 1)
         figures["others"] = drive([(people[n + 1 :] + people[:n])[:count] for n in range(len(people))])

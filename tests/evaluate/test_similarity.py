@@ -1,9 +1,12 @@
 """PSNR, SSIM and the face's box, by hand-made figures and SciPy's filters."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from fetfast.errors import Unavailable
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 
 S = 40
@@ -33,7 +36,7 @@ def test_ssim_is_that_of_wang_et_al(two):
         x, y = (a.astype(np.float64) + 1) / 2, (b.astype(np.float64) + 1) / 2  # levels from black
 
         def blur(z):
-            return gaussian_filter(z, 1.5, mode="nearest", radius=5)
+            return gaussian_filter(z, 1.5, mode="reflect", radius=5)
 
         mx, my = blur(x), blur(y)
         cov = blur((x - 0.3) * (y - 0.3)) - (mx - 0.3) * (my - 0.3)  # about another zero: the same
@@ -49,6 +52,13 @@ def test_ssim_is_that_of_wang_et_al(two):
         assert ssim(a, b, where) == pytest.approx(wanted, abs=1e-9)
     assert ssim(a, a, EVERYWHERE) == pytest.approx(1, abs=1e-12)
     assert 0.5 < ssim(a, b, EVERYWHERE) < 0.95 and ssim(a, a[:, ::-1], EVERYWHERE) < 0.5
+
+
+def test_without_scikit_image_the_message_says_what_to_install(two, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    for measure in (psnr, ssim):
+        with pytest.raises(Unavailable, match="pip install scikit-image"):
+            measure(*two, EVERYWHERE)
 
 
 def test_ssim_finds_two_greys_alike_however_bright():
