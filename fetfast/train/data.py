@@ -52,7 +52,8 @@ from fetfast.ops.teeth import teeth_map
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 FINE = 2  # the picture that is warped is this much finer than the network's: run time warps the frame's own pixels
-GAP, OPENING = 0.03, 4.0  # crop sides between lips that count as parted; how much more often such a pair is seen
+GAP = 0.03  # crop sides between lips that count as parted, and by which lids that open or shut move
+OPENING, BLINKING = 4.0, 3.0  # how much more often a pair is seen whose mouth opens, whose lids open or shut
 NOISE = 0.0015  # of a landmark, crop sides: the landmarker's own
 SOFT, BLOCKS = 0.25, 0.3  # how often a pair is blurred, and its target a JPEG
 ROWS: dict[str, tuple[str, tuple[int | None, ...]]] = {  # None: R, the pictures' side
@@ -134,6 +135,13 @@ class Pairs:
         gaps = [np.linalg.norm(self.arrays[f"{end}_points"][:, 13] - self.arrays[f"{end}_points"][:, 14], axis=1)
                 for end in ("target", "driven")]  # fmt: skip
         return ((gaps[1] - gaps[0]) / GAP).clip(0, 1).astype(np.float64)
+
+    @property
+    def blinking(self) -> NDArray[np.float64]:
+        """f64 [N], 0 ... 1: how far a lid opens or shuts from target to truth: the more of the two eyes."""
+        gaps = [np.linalg.norm(self.arrays[f"{end}_points"][:, [159, 386]] - self.arrays[f"{end}_points"][:, [145, 374]], axis=2)
+                for end in ("target", "driven")]  # fmt: skip
+        return (abs(gaps[1] - gaps[0]).max(1) / GAP).clip(0, 1).astype(np.float64)
 
     @property
     def digest(self) -> str:
@@ -316,7 +324,7 @@ def batches(
         rng = np.random.default_rng([seed, step])
         return make(pairs, rng.choice(pairs.trained, count, p=chance), size, rng)
 
-    chance = 1 + OPENING * pairs.opening[pairs.trained]
+    chance = (1 + OPENING * pairs.opening + BLINKING * pairs.blinking)[pairs.trained]
     chance /= chance.sum()
     pool = ThreadPoolExecutor(1)
     try:

@@ -24,6 +24,7 @@ SMILE = {
     "cheekSquint": (0.0, 0.8), "eyeSquint": (0.0, 0.6), "mouthDimple": (0.0, 0.3),
 }  # fmt: skip
 SMILES, CLENCHED = 0.2, 0.5  # of the expressions, and of these with the jaws closed
+BLINKS, WINKS, FULL = 0.18, 0.07, 0.5  # of the expressions, and of these with the lids wholly shut
 OFTEN = ("jawOpen", "mouthSmile", "browInnerUp", "browDown")  # drawn as often again
 
 
@@ -39,12 +40,12 @@ def random_expression(kit: Facekit, donors: np.ndarray, rng: np.random.Generator
         if len(donors) and rng.random() < 0.5:
             out = np.maximum(out, donors[rng.integers(len(donors))] * rng.uniform(0, 0.6))
     lids, looks = kit.index("eyeBlink"), kit.index("eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeLookDown")
-    chance = rng.random()
-    if chance < 0.15:
-        out[lids] = rng.uniform(0.3, 1)
-    elif chance < 0.19:
-        out[rng.choice(lids)] = rng.uniform(0.6, 1)
-    out[lids] *= 1 - np.minimum(out[kit.index("eyeWide")], 1)
+    wide, chance = kit.index("eyeWide"), rng.random()
+    out[lids] *= 1 - np.minimum(out[wide], 1)
+    if chance < BLINKS + WINKS:
+        closing = np.arange(2) if chance < BLINKS else rng.integers(2, size=1)
+        out[lids[closing]] = 1 if rng.random() < FULL else rng.uniform(0.3, 1)
+        out[wide[closing]] *= 1 - out[lids[closing]]
     out[looks] = 0
     yaw, pitch = rng.normal(0, (0.3, 0.2)) * (rng.random() < 0.6)
     for side, outward in (("L", 1), ("R", -1)):

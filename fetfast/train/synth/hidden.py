@@ -8,12 +8,14 @@ import numpy as np
 
 from fetfast.train.synth.fit import Fit
 from fetfast.train.synth.jaws import ARCH
-from fetfast.train.synth.mask import MOUTH, OPENINGS, SOCKET, TEETH, Mask
+from fetfast.train.synth.mask import FACE, MOUTH, SOCKET, TEETH, Mask
 
 LIP_GAP = 0.05  # of the eye distance: photographed teeth are trusted above
 RED = [0, 17, 37, 267, 39, 269, 84, 314, 181, 405, 40, 270, 91, 321, 61, 291]  # landmarks of the lips' outer edge
 BESIDE = 0.12  # of a tooth's light is lost towards its neighbours
-LASHES = 0.15  # cm: half the width of the dark line that they draw along a lid
+EDGE, LASHES = 0.1, 0.3  # cm: how far the dark line of a shut eye reaches up its lid, and down, where lashes lie
+LASH = np.array([0.76, 0.8, 0.82])  # of the skin's light that is lost in it
+AROUND = 1.2  # cm round an eye, where its lids' skin is taken from
 
 
 def eye_colors(mask: Mask, base: np.ndarray, fit: Fit, colors: np.ndarray, seen: np.ndarray, skin: np.ndarray):
@@ -74,20 +76,21 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     balls = np.concatenate(mask.balls)
     trust[balls] = seen[balls]
 
-    # A lid's skin comes from below the brow, where the photo shows it.
+    # A lid's skin comes from round the eye, where the photo shows neither lashes nor the eye itself.
     lids = mask.lids > 0
     trust[lids] = 1 - mask.lids[lids] * (1 - np.clip((normals[lids, 2] - 0.1) / 0.3, 0, 1) * seen[lids])
-    for side in (-1, 1):
-        mine = lids & (np.sign(mask.neutral[:, 0]) == side)
-        shown = mine & (trust > 0.95)
-        if shown.any():
-            away = np.abs(mask.neutral[mine, None, :1] - mask.neutral[None, shown, :1])[..., 0]
-            away += 0.3 * np.abs(y[mine, None] - y[None, shown])
-            weight = np.exp(-((away / 0.5) ** 2)) + 1e-9
+    upper, lower = mask.rims[..., 0].min(1), mask.rims[..., 1].min(1)
+    near = (mask.kind == FACE) & (np.minimum(upper, lower) < AROUND)
+    bare = near & (trust > 0.9) & (seen > 0.9) & (upper > 0.4) & (lower > 0.4)
+    for side in (0, 1):
+        mine, shown = (rows & (mask.rims[:, side].min(1) < 2 * AROUND) for rows in (near | lids, bare))
+        if shown.any():  # but not from where it is darkest, below the brow: a lid that comes down is in the light
+            shown &= colors.mean(1) >= np.percentile(colors[shown].mean(1), 25)
+            away = ((mask.neutral[mine, None] - mask.neutral[None, shown]) ** 2).sum(2)
+            weight = np.exp(-away / (2 * 0.4**2)) + 1e-9
             paint[mine] = weight @ colors[shown] / weight.sum(1, keepdims=True)
-    rim = mask.neutral[mask.landmarks[[*OPENINGS[0][0], *OPENINGS[1][0]]]]
-    away = ((mask.neutral[lids, None] - rim) ** 2).sum(2).min(1)
-    paint[lids] *= 1 - 0.6 * np.exp(-away[:, None] / LASHES**2)
+    line = np.maximum(np.exp(-((upper / EDGE) ** 2)), np.exp(-((lower / LASHES) ** 2)))
+    paint[near] *= 1 - line[near, None] * LASH
     hidden = np.clip((mask.lips + (0.1 if gap > LIP_GAP else 0)) / 0.15, 0, 1)  # landmarks may lie on the teeth
     lips = hidden > 0
     near = mask.neutral[lips, None, 0] - mask.neutral[None, mask.landmarks[RED], 0]
@@ -97,6 +100,13 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     trust[mask.kind == SOCKET] = 0
     paint[mask.kind == SOCKET] = 0.5 * lip
     return trust.astype(np.float32), paint.astype(np.float32)
+
+
+def fringe(mask: Mask) -> np.ndarray:
+    """f32 [N, 2] 0 ... 1, the subject's left and right eye: skin so near to the lids' edges that an open eye's photo
+    shows lashes there, or the eye's white. It is painted as the eye shuts."""
+    bands = np.clip(2 - mask.rims / (0.3, 0.25), 0, 1).max(2)
+    return bands * (mask.kind == FACE)[:, None]
 
 
 def toothlike(colors: np.ndarray, lip: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from fetfast.ops.topology import CHAINS, SPACING
 from fetfast.train.basis import IRISES, eyeball, iris
@@ -22,6 +23,11 @@ OPENINGS = (
     ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382)),
     ((191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324)),
 )
+# The lids' edges, upper and lower, from corner to corner: of the subject's left eye, then of the right one.
+EYE_EDGES = (
+    ((263, *OPENINGS[1][0], 362), (263, *OPENINGS[1][1], 362)),
+    ((33, *OPENINGS[0][0], 133), (33, *OPENINGS[0][1], 133)),
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,9 @@ class Mask:
     lips f32 [N]: how far (cm) within the ring of landmarks round the mouth's opening, on skin; the lips' inner side;
     regions u8 [T]: what each triangle is, as in `regions.py`; teeth i64 [40, 2]: the vertices whose middles are the
     points of `ops.teeth`; jaws i64 [J]: the vertices that go with these, with_teeth f32 [J, 40]: how; flanks
-    f32 [N]: of a tooth, 0 in the middle of its width, 1 where it meets its neighbours.
+    f32 [N]: of a tooth, 0 in the middle of its width, 1 where it meets its neighbours; behind_lids i64: the vertices
+    of eyeballs and sockets; rims f32 [N, 2, 2]: distance (cm) to the lids' edges, of the subject's left and
+    right eye, upper and lower.
     """
 
     neutral: np.ndarray
@@ -56,6 +64,8 @@ class Mask:
     jaws: np.ndarray
     with_teeth: np.ndarray
     flanks: np.ndarray
+    behind_lids: np.ndarray
+    rims: np.ndarray
 
     @classmethod
     def of(cls, kit: Facekit) -> Mask:
@@ -77,12 +87,14 @@ class Mask:
         compact = np.full(len(kept), -1, np.int32)
         compact[used] = np.arange(len(used))
         balls = [np.flatnonzero(kind[used] == k) for k in (EYE_LEFT, EYE_RIGHT)]
+        expressions = np.ascontiguousarray(kit.expressions[:, used])
+        expressions[kit.index("eyeBlink"), :, 0] = 0  # the lower lid's slip towards the nose, which no landmarker sees
         blink = np.abs(kit.expressions[kit.index("eyeBlink")][:, used]).max((0, 2))
         with_teeth = carried(kit, used)
         jaws = np.flatnonzero(with_teeth.any(1))
         return cls(
             neutral=kit.neutral[used],
-            expressions=np.ascontiguousarray(kit.expressions[:, used]),
+            expressions=expressions,
             identities=np.ascontiguousarray(kit.identities[:IDENTITIES, used]),
             triangles=compact[triangles],
             kind=kind[used],
@@ -98,6 +110,8 @@ class Mask:
             jaws=jaws,
             with_teeth=with_teeth[jaws],
             flanks=flanks(kit)[used],
+            behind_lids=np.flatnonzero(np.isin(kind[used], (EYE_LEFT, EYE_RIGHT, SOCKET))),
+            rims=rims(kit)[used],
             lids=(np.clip((blink - 0.12) / 0.25, 0, 1) * (kind[used] == FACE)).astype(np.float32),
         )
 
@@ -121,6 +135,18 @@ def inner_lips(kit: Facekit) -> np.ndarray:
     ring = flat[kit.landmark_vertices[list(CHAINS["lips"][1][:-1])]]
     skin = kit.parts("Face") & (kit.neutral[:, 2] > 7)
     return np.where(skin, signed_distance(flat, ring), -9).astype(np.float32)
+
+
+def rims(kit: Facekit) -> np.ndarray:
+    """f32 [all vertices, 2, 2]: distance (cm) to the lids' edges: the subject's left and right eye, upper and lower."""
+    out = np.empty((len(kit.neutral), 2, 2), np.float32)
+    for side, eye in enumerate(EYE_EDGES):
+        for which, edge in enumerate(eye):
+            points = kit.neutral[kit.landmark_vertices[list(edge)]]
+            at = np.linspace(0, len(points) - 1, 8 * len(points))
+            fine = np.stack([np.interp(at, np.arange(len(points)), axis) for axis in points.T], 1)
+            out[:, side, which] = cKDTree(fine).query(kit.neutral)[0]
+    return out
 
 
 def spread(kit: Facekit, used: np.ndarray, kind: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
 WHITER, LIGHTER, BRIGHTEST = 1.3, 1.4, 232.0  # teeth, than the whites of the eyes, which lids shade, and than skin
 LIKE = 0.7  # the power of the ratio of tones by which another's skin is brought to one's own
 EDGE = 0.02  # crop sides over which it goes over into one's own
+BEHIND = 0.985  # of 1 / depth, about 1.5 cm: eyeballs and sockets lie behind the lids, whatever these do
 GLASSES_EDGE = 0.26  # of the picture's brightness, between two rows of pixels
 
 
@@ -74,6 +75,7 @@ def pose_mesh(kit: Facekit, mask: Mask, fit: Fit, base: np.ndarray, expression: 
         irises.append((mask.irises[side] - mask.centers[side]) @ turn.T + center)
     placed = fit.pose.place(shape)
     screen = fit.pose.project(placed)
+    screen[mask.behind_lids, 2] *= BEHIND  # an eyeball that bulges through a lid is not seen
     return placed, screen, fit.pose.project(fit.pose.place(np.concatenate(irises)))[:, :2].reshape(2, 5, 2)
 
 

@@ -14,7 +14,8 @@ from numba import njit
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from fetfast.train.facekit import Facekit
-from fetfast.train.synth.hidden import directions
+from fetfast.train.synth.hidden import directions, fringe
+from fetfast.train.synth.lids import blink, lower_lids, shows_eyes, stays
 from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask, seen_regions
 from fetfast.train.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh, set_teeth
 from fetfast.train.synth.raster import concavity, halve, vertex_normals
@@ -76,17 +77,20 @@ def repose(
     """The portrait under expression coefficients [53]. target_points f32 [478, 2]: the landmarks of the pair's target,
     which tell where `ops.teeth` draws its teeth; None: this is the target."""
     fit, size = portrait.fit, len(portrait.real)
-    placed, screen, irises = pose_mesh(kit, mask, fit, portrait.base, expression)
+    closed = blink(kit, mask, fit, portrait.base, expression, portrait.residual)
+    placed, screen, irises = pose_mesh(kit, mask, fit, portrait.base, closed.expression)
     share = np.clip(openness(points_of(mask, screen, irises)) / portrait.gaps, 0, 1)
+    share[:2] = np.minimum(share[:2], 1 - closed.shut[::-1])
     screen[:, :2] += portrait.residual + np.tensordot(share, portrait.opening, 1)
-    points = points_of(mask, screen, irises) + portrait.left_over
+    lower_lids(mask, screen, closed)
+    points = points_of(mask, screen, irises) + stays(portrait.left_over, closed)
     set_teeth(mask, screen, points if target_points is None else target_points, points)
     near = np.zeros((2 * size, 2 * size), np.float32)
     seen, weights = draw(screen, mask.triangles, 2 * size, near)
     columns = np.empty((len(screen), COLUMNS), np.float32)
     columns[:, :2] = portrait.screen[:, :2] - screen[:, :2]
     columns[:, 2] = relight(portrait, mask, placed)
-    columns[:, 3] = portrait.trust
+    columns[:, 3] = portrait.trust * (1 - fringe(mask) @ (closed.shut * shows_eyes(fit.landmarks)))
     columns[:, 4:7] = portrait.paint
     for side, ball in enumerate(mask.balls):
         columns[ball, 4:7] = directions(mask, side)
