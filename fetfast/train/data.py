@@ -139,8 +139,8 @@ class Pairs:
     @property
     def blinking(self) -> NDArray[np.float64]:
         """f64 [N], 0 ... 1: how far a lid opens or shuts from target to truth: the more of the two eyes."""
-        gaps = [np.linalg.norm(self.arrays[f"{end}_points"][:, [159, 386]] - self.arrays[f"{end}_points"][:, [145, 374]], axis=2)
-                for end in ("target", "driven")]  # fmt: skip
+        points = [self.arrays[f"{end}_points"] for end in ("target", "driven")]
+        gaps = [np.linalg.norm(p[:, [159, 386]] - p[:, [145, 374]], axis=2) for p in points]
         return (abs(gaps[1] - gaps[0]).max(1) / GAP).clip(0, 1).astype(np.float64)
 
     @property

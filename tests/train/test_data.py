@@ -58,6 +58,14 @@ def test_opening_is_how_far_the_lips_part_and_never_how_far_they_close(tmp_path)
     assert np.allclose(Pairs.open(tmp_path).opening, [0.5, 0, 1])
 
 
+def test_blinking_is_how_far_either_lid_moves_either_way(tmp_path):
+    arrays = create(tmp_path, N, R, ABOUT)
+    arrays["target_points"][:, 145, 1] = (0.0, 0.03, 0.0)  # one eye opens halfway, shuts, stays
+    arrays["driven_points"][:, 145, 1] = (0.015, 0.0, 0.0)
+    arrays["driven_points"][:, 374, 1] = (0.0, 0.0, 0.5)  # the other one opens wide
+    assert np.allclose(Pairs.open(tmp_path).blinking, [0.5, 1, 1])
+
+
 def test_degraded_pairs_stay_the_pictures_they_were():
     from fetfast.train.data import _degraded
 

@@ -47,7 +47,7 @@ def fill(mask, fit, base, colors, seen, normals, tooth_tone) -> tuple[np.ndarray
     trust = np.ones(len(base), np.float32)
     paint = np.zeros((len(base), 3), np.float32)
     lip = np.median(colors[mask.landmarks[[0, 17, 37, 267, 84, 314]]], 0)
-    y, z = mask.neutral[:, 1], mask.neutral[:, 2]
+    z = mask.neutral[:, 2]
 
     inner = (mask.kind == TEETH) | (mask.kind == MOUTH)
     eyes = np.linalg.norm(fit.landmarks[263] - fit.landmarks[33])

@@ -16,6 +16,7 @@ from fetfast.train.facekit import Facekit
 from fetfast.train.synth.fit import Fit
 from fetfast.train.synth.mask import EYE_EDGES, OPENINGS, Mask
 
+LOWER = len(EYE_EDGES[0][1])
 MOST = 2.0  # of the model's mode; what is open then is closed point by point
 STEPS = 4  # of the secant method: the gap is nearly linear in the amount
 BARE = 0.15  # of an eye's width between its lids' edges: more is open, for what a photo shows there
@@ -49,14 +50,15 @@ def blink(
         asked, start = float(expression[modes[side]]), min(float(fit.expression[modes[side]]), 0.95)
         if asked <= start:
             continue
-        upper = upper[1:-1]  # without the corners, where there is nothing to close
-        rows = mask.landmarks[[*upper, *lower]]
-        still = base[rows] + np.tensordot(expression[others].astype(np.float32), mask.expressions[others][:, rows], 1)
+        rows = mask.landmarks[[*upper[1:-1], *lower]]  # nothing is to be closed at the corners
+        still = base[rows] + np.tensordot(
+            expression[others].astype(np.float32), mask.expressions[np.ix_(others, rows)], 1
+        )
         step = mask.expressions[modes[side], rows]
 
-        def gaps(amount: float, still=still, step=step, rows=rows, count=len(upper)) -> np.ndarray:
+        def gaps(amount: float, still=still, step=step, rows=rows) -> np.ndarray:
             seen = fit.pose.project(fit.pose.place(still + np.float32(amount) * step))[:, :2] + residual[rows]
-            return between(seen[:count], seen[count:])
+            return between(seen[:-LOWER], seen[-LOWER:])
 
         amounts, means = [start, 1.0], [gaps(start).mean(), gaps(1.0).mean()]
         for _ in range(STEPS):

@@ -41,7 +41,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
 PHOTO = 0.25  # of the truths are photos, and of the targets
 MIXED = 0.7  # of the look-alikes: somebody between two people
-ALIKE, SHARES = 560, (0.3, 0.9)  # how many of them in all, at least one each; how much they have of the other's skin
+ALIKE, SHARES = 560, (0.3, 0.9)  # how many of them in all; how much they have of the other's skin
 SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
 SHADES = (0.85, 1.3)  # of teeth, times what the eyes' whites let expect: on 15 portraits that show theirs .6 ... 1.4
 TURN = np.array([0.14, 0.08])  # of yaw and pitch, radians: standard deviation
@@ -217,12 +217,12 @@ def generate(
 def people_like(
     model: Model, portrait: Portrait, found: list[tuple[Path, Fit]], size: int, seed: list[int]
 ) -> list[Portrait]:
-    """This one's share of ALIKE people, each between this one and another who is trained on: few faces are soon learned by heart.
-    Glasses do not mix."""
+    """This one's share of ALIKE people, each between this one and another who is trained on: few faces are soon learned
+    by heart. Where there are many people, none. Glasses do not mix."""
     rng = np.random.default_rng([*seed, 4])
     others = [(file, fit) for file, fit in found if not held_out(file) and fit is not portrait.fit]
     out: list[Portrait] = []
-    for n in rng.permutation(len(others))[: max(1, ALIKE // len(found))] if not portrait.glasses else ():
+    for n in rng.permutation(len(others))[: ALIKE // len(found)] if not portrait.glasses else ():
         file, fit = others[n]
         other = prepare(model.kit, model.mask, image.load(file), fit, size)
         if not other.glasses:
