@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fetfast import assets
+from fetfast.backends.cache import entries
 from fetfast.errors import MissingAsset
 from fetfast.face.nets import TASK, Net
 
@@ -35,19 +36,19 @@ def assert_works(expected: list[np.ndarray]) -> None:
 
 def test_compiled_once(cache: Path) -> None:
     first = outputs()
-    (kept,) = cache.rglob("*face_detector*.blob")
-    made = kept.stat().st_mtime_ns
+    (kept,) = entries()
+    assert (kept.key["name"], kept.key["stage"]) == (TASK, "face_detector")
+    made = kept.path.stat().st_ino
     (cache / TASK).unlink()  # no longer needed
     assert_works(first)
-    assert kept.stat().st_mtime_ns == made
-    assert list(kept.parent.iterdir()) == [kept]
+    assert [entry.path for entry in entries()] == [kept.path] and kept.path.stat().st_ino == made
 
 
 @pytest.mark.parametrize("damage", ["cut off", *range(1, 10, 2)], ids=str)
 def test_what_is_damaged_is_made_anew(cache: Path, damage: str | int) -> None:
     """A single bit flipped anywhere is seen, also where the network would run all the same and find other faces."""
     first = outputs()
-    (kept,) = cache.rglob("*.blob")
+    kept = entries()[0].path
     whole = kept.read_bytes()
     content = bytearray(whole[: len(whole) // 2] if damage == "cut off" else whole)
     if isinstance(damage, int):
@@ -62,7 +63,7 @@ def test_a_bit_flipped_in_the_asset_too(cache: Path, monkeypatch: pytest.MonkeyP
     """It is fetched again; where that cannot be, nothing runs, and the message says what to do."""
     first, task = outputs(), cache / TASK
     whole = task.read_bytes()
-    (kept,) = cache.rglob("*.blob")
+    kept = entries()[0].path
     kept.unlink()
     task.write_bytes(whole[:2_000_000] + bytes([whole[2_000_000] ^ 4]) + whole[2_000_001:])
     origin = cache / "origin"
