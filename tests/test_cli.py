@@ -33,6 +33,26 @@ def test_transfer_writes_a_marked_file(data, tmp_path):
     assert not image.is_marked(out)
 
 
+def test_a_result_is_like_its_target(tmp_path):
+    """Grey, transparent where it was, and still somebody's; but it does not say where it was taken."""
+    exif = Image.Exif()
+    exif[0x8298], exif[0x8825] = "(c) Ann", {1: "N", 2: (51.0, 30.0, 0.0)}
+    with Image.open(ROOT / "demo" / "surprise.png") as opened:
+        target = opened.convert("L").resize((256, 256))
+    target.putalpha(Image.linear_gradient("L"))
+    target.save(tmp_path / "tgt.png", exif=exif)
+    for flags, place in (([], {}), (["--keep-gps"], {1: "N", 2: (51.0, 30.0, 0.0)})):
+        done = run("transfer", SMILE, tmp_path / "tgt.png", "-o", tmp_path / "out.png", *flags)
+        assert done.exit_code == 0, done.output
+        with Image.open(tmp_path / "out.png") as result:
+            assert result.mode == "LA" and result.getexif()[0x8298] == "(c) Ann"
+            assert result.getexif().get_ifd(0x8825) == place
+            before, after = np.asarray(target), np.asarray(result)
+            np.testing.assert_array_equal(after[..., 1], before[..., 1])
+            assert (before[..., 0] != after[..., 0]).mean() > 0.01, "and it smiles"
+        assert image.is_marked(tmp_path / "out.png")
+
+
 def test_a_sheet_shows_all_three(data, tmp_path):
     out = tmp_path / "out.png"
     assert run("transfer", SMILE, data / "portraits/001.jpg", "-o", out, "--sheet").exit_code == 0

@@ -279,13 +279,13 @@ def test_an_image_that_fills_the_disk_leaves_nothing(tmp_path: Path):
     """The limit on a file's size stands for the disk's end."""
     code = f"""
 import resource, numpy as np
-from fetfast import image
+from fetfast import BadInput, image
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
 for ending in image.FORMATS:
     try:
         image.save({str(tmp_path)!r} + "/a" + ending, noise)
-    except image.BadInput as error:
+    except BadInput as error:
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 @click.argument("src", type=FILE)
 @click.argument("tgt", type=FILE)
 @click.option(
-    "-o", "--output", type=FILE, required=True, help="Where the result goes: .png, .jpg, .webp; .mp4, .mov, .mkv."
+    "-o",
+    "--output",
+    type=FILE,
+    required=True,
+    help="The result: .png, .jpg, .webp, .avif; .mp4, .mov, .mkv.",
 )
 @shared
 @click.option("--sheet", is_flag=True, help="Write close-ups of source, target and result side by side.")
 @click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
+@click.option("--keep-gps", is_flag=True, help="Pictures: leave in the file where TGT was taken.")
 def transfer(
     src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
     regions: tuple[str, ...] | None, face: str | int, mode: str, smooth: float, hwaccel: str, sheet: bool, mark: bool,
+    keep_gps: bool,
 ) -> None:  # fmt: skip
     """Puts SRC's expression onto the face in TGT.
 
@@ -49,11 +55,12 @@ def transfer(
         _transfer_video(src, tgt, output, plan, backend, mark, options)
         return
     image.check_output(output)
-    engine = Engine(plan, backend)
-    result = engine.transfer(src, tgt, intensity=intensity, regions=REGIONS if regions is None else regions, face=face)
+    engine, target = Engine(plan, backend), image.open_picture(tgt)
+    chosen = REGIONS if regions is None else regions
+    result = engine.transfer(src, target, intensity=intensity, regions=chosen, face=face)
     if sheet:
-        result = _sheet(engine, image.load(src), image.load(tgt), result, face)
-    image.save(output, result, mark=mark)
+        result = _sheet(engine, image.read([src, target, result])[0], face)
+    image.save(output, result, mark=mark, keep_gps=keep_gps)
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
 
 
@@ -83,14 +90,15 @@ def _transfer_video(
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}, {speed}")
 
 
-def _sheet(engine: Engine, source: Frame, target: Frame, result: Frame, face: str | int) -> Frame:
+def _sheet(engine: Engine, frames: list[Frame], face: str | int) -> Frame:
     """Close-ups of source, target and result, 512 x 512 each, side by side."""
     import numpy as np
 
     from fetfast.ops.crop import crop
 
+    source, target, _ = frames
     places = [engine.prepare(source).matrices[0], *[engine.prepare(target, face).matrices[0]] * 2]
-    closeups = [crop(frame, M, 512) for frame, M in zip((source, target, result), places, strict=True)]
+    closeups = [crop(frame, M, 512) for frame, M in zip(frames, places, strict=True)]
     return np.concatenate([((c + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0) for c in closeups], axis=1)
 
 

@@ -34,7 +34,7 @@ def library() -> ModuleType:
 def is_video(path: str | os.PathLike[str]) -> bool:
     """Whether a file is one that moves: any container that FFmpeg knows as a video, and no picture."""
     file = Path(path)
-    if not file.is_file() or file.suffix.lower() in image.FORMATS:
+    if not file.is_file() or image.is_still(file):
         return False
     try:
         av = library()
