@@ -37,7 +37,7 @@ def examine() -> dict[str, Any]:
         "cache": {
             "folder": str(assets.cache_folder()),
             "bytes": _size(assets.cache_folder()),
-            "compiled": {kind: _compiled(kind) for kind in cache.KINDS},
+            "compiled": {kind: _compiled(kind) for kind in backends.declared("CACHES")},
         },
         "plan": plan.name,
         "backends": backends.examine(plan),

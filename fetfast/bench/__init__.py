@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -89,7 +89,7 @@ class _Run:
         self.target, self.drivers = engine.prepare(target()), drivers()
         self.face: Face | None = None
         self.count = 0
-        self.made: dict[str, set[str]] = {}  # stage -> the inputs that it had built in this step
+        self.made: dict[str, set[Hashable]] = {}  # stage -> the inputs that it had built in this step
         self.inputs: dict[str, dict[str, Any]] = {}
         self.outputs: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, Any] = {}
@@ -101,17 +101,17 @@ class _Run:
             with _timed(times, TRACK):
                 self.face = engine.follow(frame, self.face)
             assert self.face is not None, "the astronaut's face was not found"
-            self.scene = scene = engine.scene(self.face, self.target, frame, **self.options)
-            for stage in engine.plan.spec.stages:
+            self.now = now = engine.step("transfer", self.face, self.target, frame, **self.options)
+            for stage in now.wiring.stages:
                 with self._building(times, stage.name):
-                    self.inputs[stage.name] = {tensor.name: scene.need(tensor.name) for tensor in stage.inputs}
+                    self.inputs[stage.name] = now.inputs(stage)
                 with self.timed(times, f"network: {stage.name}"):
-                    self.outputs[stage.name] = engine.run_stage(stage.name, self.inputs[stage.name])
-                scene.tensors |= self.outputs[stage.name]
+                    self.outputs[stage.name] = now.run(stage)
+            (output,) = now.wiring.outputs
             with self._building(times, PASTE):
-                self.parts = {part: scene.need(name) for part, name in engine.plan.spec.paste.items()}
+                self.parts = now.parts(output)
             with _timed(times, PASTE):
-                engine.compose(self.target, self.parts)()
+                engine.finish(now, output, self.parts)()
         return times
 
     @contextmanager
@@ -123,16 +123,16 @@ class _Run:
 
     @contextmanager
     def _building(self, times: Stages, stage: str) -> Iterator[None]:
-        before = set(self.scene.tensors)
+        before = set(self.now.tensors)
         with self.timed(times, f"inputs: for {stage}"):
             yield
-        self.made[stage] = set(self.scene.tensors) - before
+        self.made[stage] = set(self.now.tensors) - before
 
     def works(self) -> dict[str, Work]:
         stages = self.engine.plan.spec.stages
         found = {TRACK: floor.tracking(), PASTE: floor.pasting(self.target.frame, self.parts)}
         found |= {f"network: {stage.name}": floor.network(self.engine, stage) for stage in stages}
-        return found | {f"inputs: for {name}": floor.inputs(self.scene, made) for name, made in self.made.items()}
+        return found | {f"inputs: for {name}": floor.inputs(self.now, made) for name, made in self.made.items()}
 
 
 class _Rivals:

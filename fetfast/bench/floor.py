@@ -18,7 +18,7 @@ both are PyTorch's, with 256 MB and 8192 x 8192.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import prod
@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fetfast import backends
 from fetfast.backends.openvino import core
 from fetfast.engine import Engine
-from fetfast.face import crop_matrix, nets
-from fetfast.inputs import Scene
+from fetfast.face import nets
 from fetfast.machine import threads
 from fetfast.ops.anchors import WIDTHS
 from fetfast.spec import Stage
+from fetfast.step import Step
 
 if TYPE_CHECKING:
     import openvino
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 COPY_BYTES, COPIES = 4 << 20, 8
 SIDE = 1024
 GPU_COPY_BYTES, GPU_SIDE = 256 << 20, 8192
-ON_GPU = ("tensorrt", "triton")
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ def network(engine: Engine, stage: Stage) -> Work:
 
 
 def on_gpu(engine: Engine) -> bool:
-    if engine.backend != "eager":
-        return engine.backend in ON_GPU
+    """Whether the engine's networks run on a GPU."""
+    kinds = backends.module(engine.backend).DEVICES
+    if engine.device is not None or len(kinds) == 1:
+        return (engine.device or kinds[0]).startswith("cuda")
     import torch
 
-    return torch.cuda.is_available() if engine.device is None else engine.device.startswith("cuda")
+    return torch.cuda.is_available()
 
 
 def _arithmetic(engine: Engine, stage: Stage, gpu: bool) -> str:
@@ -81,16 +83,17 @@ def tracking() -> Work:
     return Work(sum(moved for moved, _ in counts), sum(operations for _, operations in counts))
 
 
-def inputs(scene: Scene, made: set[str]) -> Work:
-    """The work of building the inputs `made`, which `scene.tensors` holds by now; frames are no input."""
-    moved = sum(scene.tensors[name].nbytes for name in made - {"source_frame"})
-    crops = {"warped": list(scene.target.matrices), "source": [crop_matrix(face.landmarks) for face in scene.sources]}
-    for name in made.intersection(crops):
-        frame = scene.target.frame if name == "warped" else scene.source_frame
+def inputs(step: Step, made: set[Hashable]) -> Work:
+    """The work of building the inputs `made`, which `step.tensors` holds by now; frames are no input."""
+    moved = sum(step.tensors[key].nbytes for key in made - {"source_frame"})
+    names = {key[0]: key for key in made if isinstance(key, tuple)}  # pictures: name and side
+    crops = {"warped": list(step.target.matrices), "source": step.driver_matrices}
+    for name in names.keys() & crops:
+        frame = step.target.frame if name == "warped" else step.driver_frame
         assert frame is not None
         covered = sum(abs(float(np.linalg.det(M[:, :2]))) for M in crops[name])
         moved += int(min(3 * covered, frame.nbytes))
-    spread = scene.tensors["first_flow"][:, 0].size if "first_flow" in made else 0
+    spread = step.tensors[names["first_flow"]][:, 0].size if "first_flow" in names else 0
     return Work(moved, 6 * len(WIDTHS) * spread)
 
 
