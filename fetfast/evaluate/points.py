@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fetfast.errors import MissingAsset
 from fetfast.image import Frame
-from fetfast.ops.crop import crop
+from fetfast.ops.crop import crop, to_picture
 
 Array = NDArray[np.float32]
 
@@ -142,8 +142,7 @@ def twice(picture: Frame, points: Array, first: int, other: int) -> Frame:
 
 def upright(frame: Frame, M: Array, side: int = SIDE) -> Frame:
     """The face's crop as a picture u8 [side, side, 3]."""
-    pixels = crop(frame, M, side).transpose(1, 2, 0)
-    return np.ascontiguousarray(np.clip((pixels + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8))
+    return to_picture(crop(frame, M, side))
 
 
 def _ratio(eye: Array) -> float:

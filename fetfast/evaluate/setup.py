@@ -18,7 +18,7 @@ from fetfast.evaluate import points
 from fetfast.evaluate.data import photos, unseen
 from fetfast.face import Face, Landmarker, crop_matrix
 from fetfast.image import Frame
-from fetfast.inputs import Target
+from fetfast.step import Target
 
 T = TypeVar("T")
 Transfer = Callable[["Person", Face, Frame], Frame]
