@@ -62,9 +62,9 @@ def bench(
 def loop(plan: str | None, backend: str, driver: Path | None, target: Path | None, json_file: Path | None) -> None:
     """Runs the video loop as fast as it will go, and at a camera's pace: a minute or less."""
     from fetfast.engine import Engine
+    from fetfast.environment import machine
     from fetfast.evaluate.data import default
     from fetfast.live import bench as suite
-    from fetfast.machine import machine
 
     driver = driver or default("clips") / "single_face.mp4"
     figures = suite.run(Engine(plan, backend), driver, target or default("portraits") / "001.jpg")
@@ -92,7 +92,7 @@ def evaluate(
         return _judged(plan, backend, targets, tuple(only.split(",")), quick, json_file)
     from fetfast import evaluate as suite
     from fetfast.engine import Engine
-    from fetfast.machine import machine
+    from fetfast.environment import machine
 
     figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
     click.echo(suite.table(figures))
