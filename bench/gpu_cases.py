@@ -326,7 +326,7 @@ class Bench:
         batches = (1,) if self.dry else (1, 8, 32)
         shapes = [s for _, stage, module in self.nets() for s in shapes_of(module, stage, batches, self.place)]
         seconds = min(1.0, self.end - time.monotonic()) if self.dry else self.end - time.monotonic()
-        return {key: vars(config) for key, config in measure(shapes, self.place, seconds, print).items()}
+        return {key: vars(config) for key, config in measure(shapes, self.place, seconds, print)}
 
 
 def _tiny(tensors: Any, resolution: int) -> Any:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fetfast.backends.batches import Captured, runner
-from fetfast.backends.gpu import TorchMemory
+from fetfast.backends.gpu import TorchMemory, own_stream
 from fetfast.ops import heatmap
 from fetfast.spec import LANDMARKS, Stage, TensorSpec
 
@@ -80,8 +80,7 @@ class Device:
         self.torch, self.device = torch, torch.device(device)
         self.flows: dict[int, Runner] = {}
         self.begun: deque[Any] = deque()  # events: the results under way
-        # PyTorch hands out 32 streams of each priority again and again: none of these is one that somebody captures
-        self.up, self.work, self.down = (torch.cuda.Stream(self.device, priority=-1) for _ in range(3))
+        self.up, self.work, self.down = (own_stream(self.device, priority=-1) for _ in range(3))
 
     @contextmanager
     def here(self) -> Iterator[None]:

@@ -7,22 +7,25 @@ are written first, is one of the candidates.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
-from math import isqrt
+from math import inf, isqrt
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from triton.compiler.errors import CompilationError
+from triton.runtime.driver import driver
+from triton.runtime.errors import OutOfResources
 
 from fetfast.backends import tuned
 from fetfast.backends.eager import modules
 from fetfast.backends.fuse import Network
 from fetfast.backends.gpu import find
-from fetfast.kernels.configs import Config, Shape, neighbours, rule
+from fetfast.kernels.configs import SHARED, Config, Shape, neighbours, rule
 from fetfast.ops.conv import Affine, Filter, conv
 from fetfast.ops.norm_act import statistics
 from fetfast.ops.upcat import Part, upcat
@@ -52,7 +55,11 @@ def tune(
             for stage, module in modules(plan, place).items()
             for shape in shapes_of(module, plan.spec.stage(stage), batches, place)
         ]
-        return tuned.write(gpu.name, tuned.read(gpu.name) | measure(shapes, place, seconds, tell))
+        known = tuned.read(gpu.name)
+        for key, config in measure(shapes, place, seconds, tell):
+            known[key] = config
+            tuned.write(gpu.name, known)  # each row at once: whoever is stopped keeps what was found
+        return tuned.path(gpu.name)
 
 
 def shapes_of(module: nn.Module, stage: Stage, batches: Iterable[int], place: torch.device) -> list[Shape]:
@@ -71,31 +78,35 @@ def shapes_of(module: nn.Module, stage: Stage, batches: Iterable[int], place: to
 
 def measure(
     shapes: Iterable[Shape], place: torch.device, seconds: float, tell: Callable[[str], None]
-) -> dict[str, Config]:
-    """The shapes for which better than the rule was found, within a time."""
+) -> Iterator[tuple[str, Config]]:
+    """The shapes for which better than the rule was found, one after the other, within a time."""
     end = time.monotonic() + seconds
-    found: dict[str, Config] = {}
     for shape in {shape.key: shape for shape in shapes}.values():
         if time.monotonic() > end:
             tell("out of time")
             break
-        first, best, gain = climb(shape, Problem(shape, place), end)
+        first, best, gain = climb(shape, Problem(shape, place), end, shared_memory(place))
         if gain < GAIN:
-            found[shape.key] = best
+            yield shape.key, best
         tell(f"{shape.key}: {first * 1e3:.1f} us by the rule, {gain:.2f} of that by {best}")
-    return found
 
 
-def climb(shape: Shape, problem: Problem, end: float) -> tuple[float, Config, float]:
+def shared_memory(place: torch.device) -> int:
+    """Bytes that one program may have there."""
+    return driver.active.utils.get_device_properties(place.index)["max_shared_mem"] if place.type == "cuda" else SHARED
+
+
+def climb(shape: Shape, problem: Problem, end: float, shared: int = SHARED) -> tuple[float, Config, float]:
     """The rule's time in ms, the best configuration, and its share of that time."""
     best = rule(shape)
     times: dict[Config, float] = {config: median_ms(problem.calls(config)) for config in (best, LIBRARY)}
     first = times[best]
     while time.monotonic() < end:
-        fresh = [config for config in neighbours(best, shape) if config not in times]
-        with ThreadPoolExecutor(8) as pool:  # compiles
-            list(pool.map(lambda config: problem.calls(config)[0](), fresh))
-        times |= {config: median_ms(problem.calls(config)) for config in fresh}
+        fresh = [config for config in neighbours(best, shape, shared) if config not in times]
+        with ThreadPoolExecutor(8) as pool:
+            compiled = list(pool.map(lambda config: compiles(problem, config), fresh))
+        for config, can in zip(fresh, compiled, strict=True):
+            times[config] = median_ms(problem.calls(config)) if can else inf
         winner = min((config for config in times if not config.library), key=times.__getitem__)
         if times[winner] > GAIN * times[best]:
             break
@@ -103,6 +114,15 @@ def climb(shape: Shape, problem: Problem, end: float) -> tuple[float, Config, fl
     if times[LIBRARY] < GAIN * times[best]:
         best = LIBRARY
     return first, best, times[best] / first
+
+
+def compiles(problem: Problem, config: Config) -> bool:
+    """Whether a candidate can be had at all: the compiler may ask for more than `shared_bytes` thinks, or give up."""
+    try:
+        problem.calls(config)[0]()
+    except (OutOfResources, CompilationError, RuntimeError):
+        return False
+    return True
 
 
 class Problem:

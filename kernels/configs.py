@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
+SHARED = 96 * 1024  # bytes of shared memory that a program may have on any GPU from compute capability 8.6 on
 JOINED_PIXELS = 1024  # of one output, which a program of `join` holds whole
 
 
@@ -74,8 +75,8 @@ def rule(shape: Shape) -> Config:
         tiles = ceil(shape.batch * shape.pixels / rows) * ceil(shape.columns / columns) * shape.parities
         steps = shape.taps * sum(ceil(c / depth) for c in shape.channels)
         split = max(1, min(32, steps // 4, round(2 * shape.multiprocessors / tiles)))
-        gathers = shape.batch > 1 and shape.pixels % rows != 0  # a norm for each row: large
-        return Config(rows, columns, depth, 4, 2 if gathers else 4 if hopper else 3, joined=True, split=split)
+        config = Config(rows, columns, depth, 4, 4 if hopper else 3, joined=True, split=split)
+        return replace(config, stages=2) if gathers(config, shape) else config
     large = tiles >= 8 * shape.multiprocessors and not wide
     rows = 128 if large else 64
     if large and hopper and shape.columns >= 128:
@@ -83,8 +84,9 @@ def rule(shape: Shape) -> Config:
     return Config(rows, columns, depth, 8 if rows * columns > 8192 else 4, 3 if hopper else 2)
 
 
-def neighbours(config: Config, shape: Shape) -> list[Config]:
-    """What `tune` tries next: one thing changed, all else kept, as far as it makes sense and fits on any GPU."""
+def neighbours(config: Config, shape: Shape, shared: int = SHARED) -> list[Config]:
+    """What `tune` tries next: one thing changed, all else kept, as far as it makes sense and fits a GPU whose programs
+    may have so many bytes of shared memory."""
     if config.library:
         return []
     sizes = [
@@ -100,12 +102,12 @@ def neighbours(config: Config, shape: Shape) -> list[Config]:
     if config.joined:
         found += [replace(config, split=config.split // 2), replace(config, split=config.split * 2)]
     found.append(replace(config, joined=not config.joined, split=1))
-    return [neighbour for neighbour in found if possible(neighbour, shape)]
+    return [neighbour for neighbour in found if possible(neighbour, shape, shared)]
 
 
-def possible(config: Config, shape: Shape) -> bool:
-    """Whether a shape can be computed so, without rows and columns that are mostly empty, in 96 KB of shared memory."""
-    size = 4 if shape.dtype == "float32" else 2
+def possible(config: Config, shape: Shape, shared: int = SHARED) -> bool:
+    """Whether a shape can be computed so, without rows and columns that are mostly empty, in so many bytes of shared
+    memory."""
     rows = shape.pixels * (shape.batch if config.joined else 1)
     steps = shape.taps * sum(ceil(c / config.depth) for c in shape.channels)
     return (
@@ -114,11 +116,24 @@ def possible(config: Config, shape: Shape) -> bool:
         and 16 <= config.depth <= max(16, min(128, _power(max(shape.channels))))
         and config.rows * config.columns <= 1 << 15
         and config.stages in (2, 3, 4, 5)
-        and config.stages * size * config.depth * (config.rows + config.columns) <= 96 * 1024
+        and shared_bytes(config, shape) <= shared
         and config.warps in (4, 8)
         and (not config.joined or shape.pixels * shape.parities <= JOINED_PIXELS)
         and 1 <= config.split <= max(1, steps // 2)
     )
+
+
+def shared_bytes(config: Config, shape: Shape) -> int:
+    """At least what the compiler asks for: the tiles on their way in; f32 ones once more, split into parts of tf32;
+    and where rows lie in several images, each row's norm."""
+    size = 6 if shape.dtype == "float32" else 2
+    norms = 12 * config.rows * (config.stages - 1) if gathers(config, shape) else 0
+    return config.depth * (config.stages * size * (config.rows + config.columns) + norms)
+
+
+def gathers(config: Config, shape: Shape) -> bool:
+    """Whether a program's rows lie in several images, so that each has a norm of its own."""
+    return config.joined and shape.batch > 1 and shape.pixels % config.rows != 0
 
 
 def _power(n: int) -> int:

@@ -1,7 +1,8 @@
 """The CUDA form of `csrc/crop.h` and `csrc/paste.h`: the functors that the CPU runs too, a thread for each pixel.
 
-CuPy compiles them (NVRTC) for the GPU that is there when they are first asked for, and keeps the binary in its cache;
-a CUDA graph can be captured after that. They run on PyTorch's current stream.
+CuPy compiles them (NVRTC) for the GPU that is there when they are first asked for, and keeps the binary in its cache,
+by the text of the source: so the headers are put into it. A CUDA graph can be captured after that. They run on
+PyTorch's current stream.
 
     crop    bytes that must move: the crop's part of the frame once, 8 F^2 of flow, 12 S^2 written
     paste   3 H W read and written by a copy of the frame; of the crop's pixels, again 3 read and 3 written, and 4 S^2
@@ -10,7 +11,9 @@ a CUDA graph can be captured after that. They run on PyTorch's current stream.
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,12 +58,30 @@ extern "C" __global__ void __launch_bounds__(256) paste(
 
 
 @cache
+def source(headers: str) -> str:
+    """SOURCE with each of csrc's headers in place of its first include. `headers`: their folder."""
+    seen: set[str] = set()
+
+    def text(include: re.Match[str]) -> str:
+        name = include[1]
+        if name in seen:
+            return ""
+        seen.add(name)
+        return whole((Path(headers) / name).read_text())
+
+    def whole(code: str) -> str:
+        return re.sub(r'^#include "(\w+\.h)"$', text, code.replace("#pragma once", ""), flags=re.MULTILINE)
+
+    return whole(SOURCE)
+
+
+@cache
 def compiled(name: str, headers: str, device: int) -> Any:
     """A kernel of SOURCE for a GPU. `headers`: the folder of crop.h."""
     import cupy
 
     with cupy.cuda.Device(device):
-        return cupy.RawModule(code=SOURCE, options=("-std=c++17", f"-I{headers}")).get_function(name)
+        return cupy.RawModule(code=source(headers), options=("-std=c++17",)).get_function(name)
 
 
 def launch(name: str, headers: str, size: tuple[int, int], arguments: tuple[Any, ...], device: int) -> None:
@@ -70,7 +91,7 @@ def launch(name: str, headers: str, size: tuple[int, int], arguments: tuple[Any,
 
     kernel = compiled(name, headers, device)
     grid = tuple(-(-n // block) for n, block in zip(size, BLOCK, strict=True))
-    with cupy.cuda.Device(device), cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream):
+    with cupy.cuda.Device(device), cupy.cuda.Stream.from_external(torch.cuda.current_stream(device)):
         kernel(grid, BLOCK, arguments)
 
 

@@ -7,7 +7,7 @@ it as it reads. Any other operator is PyTorch's own, on tensors that are written
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, cast
@@ -36,7 +36,7 @@ class Pending:
 
     parts: tuple[Part, ...]
     dtype: torch.dtype
-    norm: Tensor | None = None  # of the one part, bare, that this is: the norm to come, known already
+    norm: tuple[Node, Tensor] | None = None  # of the one part, bare, that this is: the norm to come, known already
     written: Tensor | None = None
 
     @property
@@ -90,7 +90,12 @@ class Network(Interpreter):
         given = [name for name, value in self.order if value is None]
         assert sorted(given) == sorted(examples), f"traced inputs {given}"
         self.named = list(torch.utils._pytree.tree_unflatten(range(len(self.outputs)), program.call_spec.out_spec))
-        self.filters: dict[int, Filter] = {}
+        nodes = list(program.graph_module.graph.nodes)
+        placeholders = [node for node in nodes if node.op == "placeholder"]
+        fixed = {node: value for node, (_, value) in zip(placeholders, self.order, strict=True) if value is not None}
+        self.folded = _folded(nodes, fixed)
+        self.fixed = fixed.keys() | self.folded.keys()
+        self.filters: dict[Node, Filter] = {}  # of weights that no input changes, laid out once
 
     @torch.no_grad()
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -98,6 +103,8 @@ class Network(Interpreter):
         return dict(zip(self.named, results, strict=True))
 
     def run_node(self, node: Node) -> Any:
+        if node in self.folded:
+            return self.folded[node]
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         if node.op == "call_function" and node.target in FUSED:
             result = FUSED[node.target](self, node, *args, **kwargs)
@@ -106,21 +113,42 @@ class Network(Interpreter):
         written: Any = map_aggregate((args, kwargs), lambda v: v.tensor() if isinstance(v, Pending) else v)
         return getattr(self, node.op)(node.target, *written)
 
-    def filter(self, weight: Tensor, bias: Tensor | None, stride: int, transposed: bool) -> Filter:
-        key = id(weight)
-        if key not in self.filters:
-            self.filters[key] = Filter.pack(weight, bias, stride, transposed)
-        return self.filters[key]
+    def filter(self, node: Node, weight: Tensor, bias: Tensor | None, stride: int, transposed: bool) -> Filter:
+        """The weights of convolution `node`, as the kernel reads them."""
+        if node in self.filters:
+            return self.filters[node]
+        filter = Filter.pack(weight, bias, stride, transposed)
+        if all(arg in self.fixed for arg in node.args[1:3] if isinstance(arg, Node)):
+            self.filters[node] = filter
+        return filter
 
-    def norm_after(self, node: Node) -> Affine | None:
-        """The instance norm that reads what `node` gives, perhaps through a cast."""
+    def norm_after(self, node: Node) -> tuple[Node, Affine] | None:
+        """The first instance norm that reads what `node` gives, perhaps through a cast, if its weights are there."""
         for user in node.users:
             if user.target == aten.to.dtype:
                 return self.norm_after(user)
             if user.target == aten.instance_norm.default and user.args[5]:
-                weight, bias = (self.env[arg] if isinstance(arg, Node) else None for arg in user.args[1:3])
-                return Affine(_float(weight), _float(bias), cast(float, user.args[7]))
+                weight, bias = user.args[1:3]
+                if any(isinstance(arg, Node) and arg not in self.env for arg in (weight, bias)):
+                    continue  # made after the convolution
+                weight, bias = (_float(self.env[arg]) if isinstance(arg, Node) else None for arg in (weight, bias))
+                return user, Affine(weight, bias, cast(float, user.args[7]))
         return None
+
+
+def _folded(nodes: Iterable[Node], fixed: Mapping[Node, Tensor]) -> dict[Node, Any]:
+    """What the graph computes of the weights alone, such as a cast or a standardisation: done once."""
+    known: dict[Node, Any] = dict(fixed)
+    for node in nodes:
+        op = node.target
+        if not isinstance(op, torch._ops.OpOverload) or not node.all_input_nodes:
+            continue
+        pure = not op._schema.is_mutable and torch.Tag.nondeterministic_seeded not in op.tags
+        if pure and known.keys() >= {*node.all_input_nodes}:
+            args, kwargs = map_aggregate((node.args, node.kwargs), lambda v: known[v] if isinstance(v, Node) else v)
+            with torch.no_grad():
+                known[node] = op(*args, **kwargs)
+    return {node: value for node, value in known.items() if node not in fixed}
 
 
 def _float(x: Tensor | None) -> Tensor | None:
@@ -157,12 +185,13 @@ def _conv2d(
         x = _pending(x.tensor())
     parts = [replace(part, x=_channels_last(part.x)) for part in x.parts]
     first, second = parts[0], parts[1] if len(parts) == 2 else None
-    filter = net.filter(weight, bias, stride[0], transposed)
+    filter = net.filter(node, weight, bias, stride[0], transposed)
     config = net.choose(shape_of(first, second, filter))
     if config.library:
         return NotImplemented
-    y, norm = conv(first, second, filter, norm=net.norm_after(node), config=config)
-    return Pending((Part(y),), y.dtype, norm)
+    reader, affine = net.norm_after(node) or (None, None)
+    y, norm = conv(first, second, filter, norm=affine, config=config)
+    return Pending((Part(y),), y.dtype, (reader, norm) if reader is not None and norm is not None else None)
 
 
 def _conv_transpose2d(
@@ -181,10 +210,12 @@ def _instance_norm(
     if not from_input or len(x.shape) != 4:
         return NotImplemented
     x = _pending(x)
-    image, norm = x.bare(), x.norm  # a cast to f32 before the norm changes nothing
+    image = x.bare()  # a cast to f32 before the norm changes nothing
     if image is None:
         image = x.tensor()
-    if norm is None:
+    if x.norm is not None and x.norm[0] is node:
+        norm = x.norm[1]
+    else:
         norm = statistics(image, _float(weight), _float(bias), eps)
     return Pending((Part(image, norm),), x.dtype)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from threading import Lock
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from fetfast.errors import BadInput, Unavailable
 
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 COPY_IN, COPY_OUT = 1, 2  # cudaMemcpyKind
+NON_BLOCKING = 1  # CUstream_flags
 CAPTURING = Lock()
 
 
@@ -75,7 +77,9 @@ def find(device: str | None) -> Gpu:
 class Memory(Protocol):
     """Arrays and one stream of its own on a GPU. In `here`, every copy and launch goes onto that stream."""
 
-    stream: int  # its handle, as CUDA knows it
+    @property
+    def stream(self) -> int:
+        """The current stream's handle, as CUDA knows it: in `here` its own, in `capture` the one that is captured."""
 
     def here(self) -> AbstractContextManager[Any]:
         """A context in which that GPU, and PyTorch's stream there, are the current ones."""
@@ -93,11 +97,49 @@ class Memory(Protocol):
     def copy_out(self, host: np.ndarray, array: Any) -> None: ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What `work` puts onto the stream, as one CUDA graph: the function returned launches it, PyTorch's graphs on
-        PyTorch's current stream."""
+        """What `work` puts onto the current stream, as one CUDA graph: the function returned launches it, PyTorch's
+        graphs on PyTorch's current stream."""
 
     def wait(self) -> None:
         """Until all that is on the stream is done."""
+
+
+def own_stream(device: Any, priority: int = 0) -> Any:
+    """A PyTorch stream on `device` that nobody else has: of PyTorch's own there are 32, which it hands out again.
+
+    It is not destroyed, for PyTorch's allocator may yet record an event on it: once given up, it is the next one's.
+    """
+    import torch
+
+    idle = _idle_streams(device.index, priority)
+    try:
+        handle = idle.pop()
+    except IndexError:
+        handle = _new_stream(device.index, priority)
+    stream = torch.cuda.ExternalStream(handle, device=device)
+    weakref.finalize(stream, idle.append, handle)
+    return stream
+
+
+@cache
+def _idle_streams(index: int, priority: int) -> list[int]:
+    return []
+
+
+def _new_stream(index: int, priority: int) -> int:
+    """In the context that CUDA's runtime, and so PyTorch, has on that GPU; it does not wait for the default stream."""
+    cuda, context, stream = _driver(), ctypes.c_void_p(), ctypes.c_void_p()
+    assert cuda is not None
+    calls = (
+        lambda: cuda.cuInit(0),
+        lambda: cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), index),
+        lambda: cuda.cuCtxPushCurrent_v2(context),
+        lambda: cuda.cuStreamCreateWithPriority(ctypes.byref(stream), NON_BLOCKING, priority),
+        lambda: cuda.cuCtxPopCurrent_v2(ctypes.byref(context)),
+    )
+    if code := next(filter(None, (call() for call in calls)), 0):
+        raise Unavailable(f"the driver makes no stream on GPU {index} (CUresult {code}); see nvidia-smi")
+    return stream.value or 0
 
 
 def memory(gpu: Gpu) -> Memory:
@@ -121,7 +163,10 @@ class CupyMemory:
         self.here = lambda: cupy.cuda.Device(index)
         with self.here():
             self.own = cupy.cuda.Stream(non_blocking=True)
-        self.stream = self.own.ptr
+
+    @property
+    def stream(self) -> int:
+        return self.own.ptr
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         with self.own:
@@ -155,12 +200,15 @@ class TorchMemory:
         import torch
 
         self.torch, self.device = torch, torch.device("cuda", index)
-        self.own = torch.cuda.Stream(self.device)
-        self.stream = self.own.cuda_stream
+        self.own = own_stream(self.device)
+
+    @property
+    def stream(self) -> int:
+        return self.torch.cuda.current_stream(self.device).cuda_stream
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        # A first run must not overtake graphs under way on the caller's stream: cuBLAS's workspace there is the same.
+        # What is made here may be read by work under way on the caller's stream, and the other way round.
         self.own.wait_stream(self.torch.cuda.current_stream(self.device))
         # What is made here is written to again later: a caller's inference mode would forbid that outside of it.
         with self.torch.inference_mode(False), self.torch.cuda.stream(self.own):
@@ -182,14 +230,22 @@ class TorchMemory:
         self.torch.from_numpy(host).copy_(array, non_blocking=True)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        graph = self.torch.cuda.CUDAGraph()
+        # A stream for each graph, on which nothing ran before: so cuBLAS's workspace is taken from the graph's own
+        # memory. It belongs to a stream, and PyTorch drops it with any graph of that stream (pytorch/pytorch#193402).
+        graph, stream = self.torch.cuda.CUDAGraph(), own_stream(self.device)
         # PyTorch waits for the whole device first, which must not be while another thread captures
-        with CAPTURING, self.torch.cuda.graph(graph, stream=self.own, capture_error_mode="thread_local"):
+        with CAPTURING, self.torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             work()
-        return graph.replay
+
+        return partial(_replay, graph, stream)
 
     def wait(self) -> None:
         self.own.synchronize()
+
+
+def _replay(graph: Any, stream: Any) -> None:
+    """stream: that of the capture, which must not be another's while the graph lives."""
+    graph.replay()
 
 
 @cache

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 from fetfast.errors import BadInput
-from fetfast.ops.norm_act import describe, on_gpu, statistics_reference
+from fetfast.ops.norm_act import check_span, describe, on_gpu, statistics_reference
 from fetfast.ops.upcat import Part, check_parts, part_reference
 
 if TYPE_CHECKING:
@@ -121,11 +120,8 @@ def conv(
     shape = filter.output_shape(B, H, W)
     if min(shape[1:]) < 1:
         raise BadInput(f"conv(): {H} x {W} is smaller than the filter, {filter.taps} x {filter.taps}")
-    if prod(shape) >= 1 << 31:
-        raise BadInput(
-            f"conv(): the result would be {list(shape)}, expected less than 2^31 elements; use a smaller batch"
-        )
     y = torch.empty(shape, dtype=filter.weight.dtype, device=a.x.device)
+    check_span("conv", "the result", y)
     statistics = None if norm is None else torch.empty(3, B, N, dtype=torch.float32, device=a.x.device)
     if not y.numel():
         return y.permute(0, 3, 1, 2), statistics
@@ -155,6 +151,8 @@ def prepare(
     if config is None:
         config = configs.choose(shape_of(a, b, filter))
     work = torch.empty(kernel.workspace(config, y, filter.transposed), dtype=torch.float32, device=y.device)
+    check_span("conv", "its workspace", work)
+    check_span("conv", "the filter", filter.weight)
     first, second = nhwc(a.x), None if b is None else nhwc(b.x)
     b = b or a
 
@@ -204,9 +202,10 @@ def nhwc(x: Tensor) -> Tensor:
     B, C, H, W = x.shape
     step = x.stride(3) if W > 1 else x.stride(2) if H > 1 else x.stride(0) if B > 1 else C
     wanted = (H * W * step, 1, W * step, step)
-    if any(n > 1 and s != w for n, s, w in zip(x.shape, x.stride(), wanted, strict=True)) or x.numel() >= 1 << 31:
+    if any(n > 1 and s != w for n, s, w in zip(x.shape, x.stride(), wanted, strict=True)):
         raise BadInput(
-            f"conv(): an input is {describe(x)} with strides {tuple(x.stride())}, expected it channels-last with less "
-            "than 2^31 elements; give x.contiguous(memory_format=torch.channels_last), or a smaller batch"
+            f"conv(): an input is {describe(x)} with strides {tuple(x.stride())}, expected it channels-last; "
+            "give x.contiguous(memory_format=torch.channels_last)"
         )
+    check_span("conv", "an input", x)
     return x.as_strided((B, H, W, C), (wanted[0], wanted[2], step, 1))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fetfast.errors import BadInput
 from fetfast.ops.anchors import WIDTHS, anchors, corrected
-from fetfast.ops.norm_act import describe, on_gpu
+from fetfast.ops.norm_act import check_span, describe, on_gpu
 from fetfast.spec import LANDMARKS, MAX_SIDE
 
 if TYPE_CHECKING:
@@ -138,9 +138,10 @@ def _output(op: str, out: Tensor | None, shape: tuple[int, ...], points: Tensor)
     if not 1 <= shape[-1] <= MAX_SIDE:
         raise BadInput(f"{op}(): size is {shape[-1]}, expected a whole number in 1 ... {MAX_SIDE}")
     if out is None:
-        return torch.empty(shape, dtype=torch.float32, device=points.device)
+        out = torch.empty(shape, dtype=torch.float32, device=points.device)
     kinds = (torch.float32, torch.float16, torch.bfloat16)
     if tuple(out.shape) != shape or out.device != points.device or out.dtype not in kinds:
         wanted = f"float32, float16 or bfloat16 {list(shape)} on {points.device}"
         raise BadInput(f"{op}(): out is {describe(out)}, expected {wanted}")
+    check_span(op, "out", out[:1])  # images are told apart by 64 bits
     return out

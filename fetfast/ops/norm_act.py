@@ -118,12 +118,22 @@ def on_gpu(x: Tensor) -> bool:
 def pixels(op: str, name: str, x: Tensor) -> Tensor:
     """x [B, C, H, W] seen as [B, H * W, C]."""
     B, C, H, W = x.shape
+    check_span(op, name, x[:1])  # images are told apart by 64 bits
     try:
         return x.permute(0, 2, 3, 1).view(B, H * W, C)
     except RuntimeError:
         raise BadInput(
             f"{op}(): {name} has strides {tuple(x.stride())}, expected rows without gaps; give {name}.contiguous()"
         ) from None
+
+
+def check_span(op: str, name: str, x: Tensor) -> None:
+    """That 32 bits reach from the first element to the last one, whatever the strides. Raises BadInput."""
+    if sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True) if n) >= 1 << 31:
+        raise BadInput(
+            f"{op}(): {name} is {describe(x)} with strides {tuple(x.stride())}, expected less than 2^31 elements from "
+            f"its first to its last; give {name}.contiguous(), or a smaller batch"
+        )
 
 
 def check_image(op: str, name: str, x: Tensor) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fetfast.errors import BadInput
-from fetfast.ops.norm_act import check_image, describe, on_gpu
+from fetfast.ops.norm_act import check_image, check_span, describe, on_gpu
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,8 @@ def upcat(a: Part, b: Part | None = None, out: Tensor | None = None) -> Tensor:
         return out
     if not on_gpu(a.x):
         return out.copy_(upcat_reference(a, b))
+    for name, x in (("a", a.x), ("b", b.x if b is not None else a.x), ("out", out)):
+        check_span("upcat", name, x[:1])  # images are told apart by 64 bits
     from fetfast.kernels import upcat as kernel
 
     second = (b.x, b.norm, b.slope, b.up) if b is not None else (None, None, 1.0, "none")

@@ -82,8 +82,9 @@ def stand_in(monkeypatch):
         seen.current.waiting.append(partial(copy, to, what))
         return to
 
-    for name, value in (("Stream", Stream), ("Event", Event), ("stream", on)):
+    for name, value in (("Event", Event), ("stream", on)):
         monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(place, "own_stream", Stream)
     monkeypatch.setattr(place, "TorchMemory", HostMemory)
     monkeypatch.setattr(torch, "empty", poisoned)
     monkeypatch.setattr(torch.Tensor, "copy_", later)

@@ -3,19 +3,17 @@ a copy is done when somebody waits for it and no sooner, with the CPU's form of 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from cudastreams import Stream, stand_in
+from cudastreams import stand_in
 from steps import SIZE, face, on_host, picture
 
 import fetfast.engine
 from fetfast import backends, place
-from fetfast.backends import gpu
 from fetfast.engine import Engine
 from fetfast.inputs import INPUTS
 from fetfast.place import Device
@@ -146,31 +144,6 @@ def test_a_caller_s_modes_are_not_the_engine_s(device_engine):
         first = device_engine.render(face(0), target, picture(0))
     np.testing.assert_array_equal(first, wanted[0])
     np.testing.assert_array_equal(device_engine.render(face(1), target, picture(1)), wanted[1])
-
-
-def test_a_capture_waits_for_what_its_caller_has_begun(monkeypatch):
-    """In its first run a network uses the workspace of graphs that may be under way on the caller's stream."""
-
-    class Own(Stream):
-        cuda_stream = 1
-
-        def __init__(self, device):
-            super().__init__(device, 0)
-
-    callers, now = Stream(None, 0), []
-
-    @contextmanager
-    def on(stream):
-        now.append(stream)
-        yield
-
-    monkeypatch.setattr(torch.cuda, "Stream", Own)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: callers)
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    space = gpu.TorchMemory(1)
-    with torch.inference_mode(), space.here():
-        assert not torch.is_inference_mode_enabled()
-    assert space.own.waited_for == [callers] and now == [space.own] and space.device == torch.device("cuda:1")
 
 
 def test_nothing_piles_up(device_engine, streams):

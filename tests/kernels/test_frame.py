@@ -5,6 +5,10 @@ import ctypes
 import re
 import shutil
 import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,9 +39,9 @@ CTYPES = {"int32": ctypes.c_int, "int64": ctypes.c_longlong, "float32": ctypes.c
 @pytest.mark.parametrize("capability", [80, 86, 89, 90, 100, 120])
 def test_compiles_without_spills(capability, tmp_path):
     source = tmp_path / "frame.cu"
-    source.write_text(kernel.SOURCE)
+    source.write_text(kernel.source(frame_gpu.headers()))
     run = subprocess.run(
-        ["nvcc", "-std=c++17", "-cubin", f"-arch=sm_{capability}", f"-I{frame_gpu.headers()}", "-Xptxas", "-v",
+        ["nvcc", "-std=c++17", "-cubin", f"-arch=sm_{capability}", "-Xptxas", "-v",
          "-o", tmp_path / "frame.cubin", source],
         capture_output=True, text=True,
     )  # fmt: skip
@@ -46,13 +50,48 @@ def test_compiles_without_spills(capability, tmp_path):
     assert all(int(n) <= 128 for n in re.findall(r"Used (\d+) registers", run.stderr))
 
 
+def test_what_is_compiled_depends_on_nothing_but_its_text(tmp_path):
+    """CuPy keeps binaries by it: a header that changes must change it, and no other file may be read."""
+    assert "#include" not in kernel.source(frame_gpu.headers())
+    for header in Path(frame_gpu.headers()).glob("*.h"):
+        (tmp_path / header.name).write_text(header.read_text().replace("0.5f", "0.25f"))
+    assert kernel.source(str(tmp_path)) != kernel.source(frame_gpu.headers())
+
+
+def test_launches_go_onto_pytorch_s_current_stream(monkeypatch):
+    """By CuPy 14's names: it warns of those before."""
+    entered, launched = [], []
+
+    class Device(nullcontext):
+        pass
+
+    class Stream(nullcontext):
+        @classmethod
+        def from_external(cls, stream):
+            entered.append(stream.__cuda_stream__())
+            return cls()
+
+    def module(code, options):
+        assert "struct Crop" in code and not any("-I" in option for option in options)
+        return SimpleNamespace(get_function=lambda name: lambda *launch: launched.append((name, *launch)))
+
+    cupy = SimpleNamespace(cuda=SimpleNamespace(Device=Device, Stream=Stream), RawModule=module)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    current = SimpleNamespace(__cuda_stream__=lambda: (0, 77))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+    kernel.compiled.cache_clear()
+    kernel.launch("crop", frame_gpu.headers(), (33, 8), (1, 2), 0)
+    kernel.compiled.cache_clear()
+    assert entered == [(0, 77)] and launched == [("crop", (2, 1), kernel.BLOCK, (1, 2))]
+
+
 @pytest.fixture(scope="module")
 def host_kernels(tmp_path_factory):
     """The kernels' own source as a host library, a call for each thread."""
     folder = tmp_path_factory.mktemp("frame")
-    (folder / "frame.cpp").write_text(SHIM % kernel.SOURCE)
+    (folder / "frame.cpp").write_text(SHIM % kernel.source(frame_gpu.headers()))
     subprocess.run(
-        ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{frame_gpu.headers()}", "-o", folder / "frame.so",
+        ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-o", folder / "frame.so",
          folder / "frame.cpp"],
         check=True, capture_output=True,
     )  # fmt: skip

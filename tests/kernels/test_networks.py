@@ -139,6 +139,52 @@ def test_precisions_mix(device):
     assert_network(scrambled(Mixed()), stage, torch.float16, device)
 
 
+class Computed(nn.Module):
+    """Weights that the graph computes: of the parameters alone, of an input, and one tensor after another's place."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, 1, 1), nn.Conv2d(16, 16, 3, 1, 1)
+
+    def forward(self, image, style):
+        weight = self.first.weight
+        x = nn.functional.conv2d(image, weight - weight.mean((1, 2, 3), keepdim=True), self.first.bias, padding=1)
+        for i in range(3):
+            x = nn.functional.conv2d(x, self.second.weight * style[:, i].mean(), padding=1)
+        return {"map": x}
+
+
+def test_weights_may_be_computed(device):
+    stage = Stage("any", (TensorSpec("image", (3, 8, 8)), TensorSpec("style", (3,))), (TensorSpec("map", (16, 8, 8)),))
+    module = scrambled(Computed()).to(device)
+    network, exact = Network(module, stage), deepcopy(module).double()
+    for batch in (1, 2, 1):  # a second call finds what a first one has kept
+        inputs = random_inputs(stage, batch, device)
+        inputs["style"] += batch
+        wanted = exact(**{name: x.double() for name, x in inputs.items()})["map"]
+        assert error(network(**inputs)["map"], wanted) < 1e-5
+
+
+class TwoNorms(nn.Module):
+    """Two norms of one convolution's result, and one whose weights come late."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, 1, 1)
+        self.one, self.other = nn.InstanceNorm2d(16, affine=True), nn.InstanceNorm2d(16, affine=True, eps=0.5)
+
+    def forward(self, image):
+        x = self.conv(image)
+        late = nn.functional.instance_norm(x, weight=x.mean((0, 2, 3)), bias=x.amax((0, 2, 3)))
+        return {"map": self.one(x).relu() + 2 * self.other(x).relu() + late}
+
+
+def test_each_norm_has_its_own_weights(device):
+    outputs = (TensorSpec("map", (16, 8, 8)),)
+    stage = Stage("any", (TensorSpec("image", (3, 8, 8)),), outputs)
+    assert_network(scrambled(TwoNorms()), stage, torch.float32, device)
+
+
 def test_a_unet_writes_no_image_that_is_only_read_by_convolutions(device, monkeypatch):
     from fetfast.backends import fuse
 

@@ -1,5 +1,6 @@
 """What all ops share: their CPU form is the reference, and odd values stay where they are."""
 
+import pytest
 import torch
 from fetfast.kernels.configs import Config
 from hypothesis import given, settings
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 from test_conv import DIRECT, JOINED, filter_of
 from tolerance import assert_close
 
+from fetfast.errors import BadInput
 from fetfast.ops.conv import Affine, conv, conv_reference
-from fetfast.ops.norm_act import norm_act, norm_act_reference, statistics, statistics_reference
+from fetfast.ops.heatmap import gaussians
+from fetfast.ops.norm_act import norm_act, norm_act_reference, pixels, statistics, statistics_reference
 from fetfast.ops.upcat import Part, upcat, upcat_reference
 
 
@@ -47,3 +50,32 @@ def test_nan_and_inf_reach_only_what_they_touch(device):
         assert torch.equal(y.isfinite(), ~touched.expand_as(y))
     y = upcat(Part(x, up="nearest"))
     assert (~y.isfinite()).sum() == 8
+
+
+WIDE = 1 << 24  # elements from pixel to pixel
+
+
+def far_apart(B, C, S):
+    """Few pixels, so far from one another that 32 bits do not reach the last one: no memory is behind them."""
+    return torch.empty_strided((B, C, S, S), (S * S * WIDE, 1, S * WIDE, WIDE), dtype=torch.float16, device="meta")
+
+
+def test_strides_that_32_bits_do_not_reach_are_refused(monkeypatch):
+    """numel() says nothing of them: kernels would write where others' memory is."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    far, near = far_apart(1, 16, 12), torch.empty(1, 16, 12, 12, dtype=torch.float16, device="meta")
+    near = near.contiguous(memory_format=torch.channels_last)
+    assert far.numel() < 1 << 16
+    for call in (
+        lambda: conv(Part(far), None, filter_of("3x3", 16, 8, "meta")),
+        lambda: conv(Part(near), Part(far), filter_of("3x3", 32, 8, "meta")),
+        lambda: norm_act(near, residual=far), lambda: norm_act(near, out=far), lambda: statistics(far),
+        lambda: upcat(Part(near), Part(far)), lambda: upcat(Part(near), out=far),
+        lambda: gaussians(torch.zeros(1, 40, 2, device="meta"), 8192, 0.1),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=r"expected less than 2\^31 elements from its first to its last"):
+            call()
+    images = far_apart(200, 16, 3)  # each is near enough; where images are told apart by 64 bits that is all
+    assert pixels("norm_act", "x", images).shape == (200, 9, 16)
+    with pytest.raises(BadInput, match="an input is"):
+        conv(Part(images), None, filter_of("3x3", 16, 8, "meta"))
