@@ -39,10 +39,11 @@ parity: $(VENV)  ## our face models against MediaPipe's, in an environment of it
 	$(RUN) bench/parity.py compare $(DATA)/portraits out/parity.npz bench/results/parity.json
 
 sheet: $(VENV)   ## 12 faces never trained on, under 6 expressions, 512 x 512: out/sheet.jpg
-	$(RUN) -m fetfast.evaluate.sheet
+	mkdir -p out
+	.venv/bin/fetfast sheet -o out/sheet.jpg
 
 picture: $(VENV) ## the README's picture: the demo's faces put onto the astronaut
-	$(RUN) -m fetfast.evaluate.sheet --targets "$(TGT)" --drivers demo -o docs/images/transfer.jpg
+	.venv/bin/fetfast sheet --targets "$(TGT)" --drivers demo -o docs/images/transfer.jpg
 
 bench: $(VENV)    ## every figure of the record, on a quiet machine: bench/results/, the tables and plots made of it
 	$(RUN) bench/record.py; failed=$$?; $(RUN) bench/report.py && exit $$failed

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fetfast import image
+from fetfast import assets, image
 from fetfast.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +77,11 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["transfer", SMILE, SMILE, "-o", "o.png", "--face", "9" * 5000], "face is"),
         (["transfer", "a\nb\x07\x1b]0;c.png", SMILE, "-o", "o.png"], "fetfast: a b??]0;c.png: there is no such file"),
         (["build", "flow", "--precision", "fp32", "-o", ""], "expected a file name"),
+        (["sheet", "flow_fp32", "--targets", SMILE, "--drivers", "blank.png", "-o", "o.png"], "at least one driver"),
+        (["make", "basis", "--facekit", "none", "-o", "o.safetensors"], "no file or folder"),
+        (["make", "teeth", "--facekit", "none", "-o", "no/such/o.npy"], "does not exist"),
+        (["make", "teeth", "--facekit", "none"], "or --portraits"),
+        (["make", "teeth", "--portraits", "."], "shows teeth"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--plan", "none.plan"], "none.plan"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--plan", "blank.png"], "plan"),
         (["transfer", SMILE, SMILE, "-o", "o.png", "--backend", "abacus"], "backend"),
@@ -142,6 +147,19 @@ def test_bench_prints_every_part(tmp_path):
     figures = json.loads((tmp_path / "b.json").read_text())
     assert all(row["case"] in done.output for row in figures["rows"])
     assert f"{figures['rows'][-1]['median_ms']:.2f}" in done.output
+
+
+def test_a_sheet_of_many_under_many(tmp_path):
+    out = tmp_path / "out.png"
+    people = ["--targets", assets.path("astronaut.png"), "--drivers", ROOT / "demo", "--columns", 2]
+    done = run("sheet", "flow_fp32", *people, "-o", out)
+    assert done.exit_code == 0, done.output
+    drawn = image.load(out)
+    assert drawn.shape == (2 * 512, 3 * 512, 3) and image.is_marked(out) and drawn[0, 0].min() == 255
+    first, second = drawn[512:, 512:1024].astype(int), drawn[512:, 1024:].astype(int)
+    for shown in (first, second):  # she is still herself, under another expression
+        assert 0.1 < abs(shown - drawn[512:, :512]).mean() < 20
+    assert abs(first - second).mean() > 0.1
 
 
 def test_build_marks_random_weights(tmp_path):

@@ -261,7 +261,6 @@ def test_the_shipped_plan_closes_the_gap(two, data):
 def test_a_sheet_is_filled_up_with_faces_that_are_no_portraits(data):
     from fetfast.evaluate.sheet import strangers
 
-    pytest.importorskip("skimage")
     shown = list(strangers())
     landmarker = Landmarker(threads=1)
     assert len(shown) == 2 and all(len(landmarker.detect(frame)) == 1 for frame in shown)

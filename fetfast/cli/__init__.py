@@ -64,7 +64,7 @@ def main() -> None:
 for command in (
     *(faces.transfer, faces.live),
     *(plans.info, plans.doctor, plans.build, plans.export, plans.cache, plans.tune),
-    *(training.synth, training.train),
-    *(figures.bench, figures.evaluate),
+    *(training.synth, training.train, training.make),
+    *(figures.bench, figures.evaluate, figures.sheet),
 ):
     main.add_command(command)

@@ -94,3 +94,25 @@ def evaluate(
     click.echo(suite.table(figures))
     if json_file:
         write_json(json_file, {"suite": "evaluate", "machine": machine()} | figures)
+
+
+@click.command()
+@click.argument("plan", required=False)
+@click.option("--backend", default="auto", help=BACKEND_HELP)
+@click.option("--targets", type=FILE, help="A folder of portraits.  [default: shared ones that PLAN never saw]")
+@click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared portraits]")
+@click.option("--rows", type=click.IntRange(1), default=12, help="Portraits, at most.")
+@click.option("--columns", type=click.IntRange(1), default=6, help="Driving faces, at most.")
+@click.option("-o", "--output", type=FILE, required=True, help="The picture to write.")
+def sheet(
+    plan: str | None, backend: str, targets: Path | None, drivers: Path | None, rows: int, columns: int, output: Path
+) -> None:
+    """Draws portraits under other faces' expressions, to be looked at and never published."""
+    from fetfast import image
+    from fetfast.engine import Engine
+    from fetfast.evaluate import sheet as drawn
+
+    image.check_output(output)
+    engine = Engine(plan, backend)
+    image.save(output, drawn.sheet(engine, *drawn.choose(engine, targets, drivers, rows, columns)))
+    click.echo(f"{output}: {engine.plan.name} on {engine.backend}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fetfast.cli.options import FILE
+from fetfast.cli.options import FILE, in_a_folder
 
 
 @click.command()
@@ -66,3 +66,38 @@ def train(family: str, data: Path, output: Path, begin: str | None, **options: A
     for stage, found in loop.train(family, data, output, begin=plan, **options).items():
         click.echo(f"{stage:<6} " + "   ".join(f"{name} {value:.3f}" for name, value in found.items()))
     click.echo(f"{output}: build it with: fetfast build {family} --weights {output} --precision fp16 -o FILE.plan")
+
+
+@click.group()
+def make() -> None:
+    """Makes what is taken from the morphable model: needs ICT-FaceKit, its folder or the packed npz."""
+
+
+@make.command()
+@click.option("--facekit", type=FILE, required=True, help="ICT-FaceKit's folder or the packed npz.")
+@click.option("-o", "--output", type=FILE, required=True, callback=in_a_folder, help="The .safetensors file to write.")
+def basis(facekit: Path, output: Path) -> None:
+    """Makes the weights of family `flow`, for fetfast build."""
+    from fetfast.train import basis as maker
+
+    maker.make(facekit, output)
+    click.echo(output)
+
+
+@make.command()
+@click.option("--facekit", type=FILE, help="ICT-FaceKit's folder or the packed npz.")
+@click.option("-o", "--output", type=FILE, callback=in_a_folder, help="The .npy file to write.")
+@click.option("--portraits", type=FILE, help="Instead, say how much lower the teeth of these photos' people hang.")
+def teeth(facekit: Path | None, output: Path | None, portraits: Path | None) -> None:
+    """Makes the table of where the front teeth stand, which ships as fetfast/ops/teeth.npy: three minutes."""
+    from fetfast.train import teeth as maker
+
+    if bool(portraits) == bool(facekit and output):
+        raise click.UsageError("give --facekit and --output, or --portraits")
+    if portraits:
+        low, count = maker.measure(portraits)
+        click.echo(f"upper teeth end {low:+.4f} crop sides lower than they are drawn: median, {count} faces")
+        return
+    assert facekit is not None and output is not None
+    maker.make(facekit, output)
+    click.echo(output)

@@ -1,27 +1,22 @@
-"""A sheet to look at: portraits down, driving faces across, each result at 512 x 512.
-
-python -m fetfast.evaluate.sheet [PLAN] -o out/sheet.jpg
-"""
+"""`fetfast sheet`, a picture to look at: portraits down, driving faces across, each result at 512 x 512."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fetfast import image
+from fetfast import assets, image
 from fetfast.engine import Engine
+from fetfast.errors import BadInput
 from fetfast.evaluate import data
 from fetfast.face import Face, crop_matrix
 from fetfast.ops.crop import crop
 
 SIDE = 512
-FILE = click.Path(path_type=Path)
 
 
 def tile(frame: image.Frame, face: Face) -> NDArray[np.uint8]:
@@ -42,12 +37,9 @@ def sheet(engine: Engine, targets: list[image.Frame], drivers: list[tuple[image.
 
 
 def strangers() -> Iterator[image.Frame]:
-    """Who is in no portrait: the clip's first frame, and the astronaut of scikit-image, where that is installed."""
+    """Who is in no portrait: the clip's first frame, and the astronaut."""
     yield next(data.frames(data.default("clips/single_face.mp4")))[1]
-    if find_spec("skimage"):
-        from skimage.data import astronaut
-
-        yield astronaut()
+    yield image.load(assets.path("astronaut.png"))
 
 
 def spread(count: int, of: int) -> list[int]:
@@ -64,16 +56,13 @@ def different(expressions: NDArray[np.float32], count: int) -> list[int]:
     return chosen
 
 
-@click.command()
-@click.argument("plan", required=False)
-@click.option("--targets", type=FILE, help="A folder of portraits.  [default: those the plan was not trained on]")
-@click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared portraits]")
-@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Faces, at most.")
-@click.option("--columns", type=click.IntRange(1), default=6, show_default=True)
-@click.option("-o", "--output", type=FILE, default=Path("out/sheet.jpg"), show_default=True)
-def main(plan: str | None, targets: Path | None, drivers: Path | None, rows: int, columns: int, output: Path) -> None:
-    """Portraits under other faces' expressions, to be looked at and never published."""
-    engine = Engine(plan)
+def choose(
+    engine: Engine, targets: Path | None, drivers: Path | None, rows: int, columns: int
+) -> tuple[list[image.Frame], list[tuple[image.Frame, Face]]]:
+    """At most so many portraits, and so many driving faces that differ. Raises BadInput, MissingAsset, Unavailable.
+
+    targets: None takes those that the plan was not trained on, filled up with strangers; drivers: None the portraits.
+    """
     photos = data.photos(targets) if targets else data.unseen(engine.plan, data.photos(data.default("portraits")))
     shown = [image.load(photos[i]) for i in spread(rows, len(photos))]
     if targets is None:  # the rule that holds portraits out may leave fewer
@@ -81,11 +70,6 @@ def main(plan: str | None, targets: Path | None, drivers: Path | None, rows: int
     found = []
     for _, frame in data.frames(drivers or data.default("portraits")):
         found += [(frame, face) for face in engine.landmarker.detect(frame)[:1]]
-    chosen = [found[i] for i in different(np.stack([face.blendshapes for _, face in found]), columns)]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    image.save(output, sheet(engine, shown, chosen))
-    click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
-
-
-if __name__ == "__main__":
-    main()
+    if not found:
+        raise BadInput(f"choose(): no face in any picture of {drivers}, expected at least one driver")
+    return shown, [found[i] for i in different(np.stack([face.blendshapes for _, face in found]), columns)]

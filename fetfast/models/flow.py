@@ -8,7 +8,7 @@ The basis says, in the model's space, how far one unit of a blendshape moves eac
 from model space to the crop, is the least-squares fit to the target's own landmarks. Fitting is linear in them
 (pinv(model points) @ points), so that pose, size and aspect of the target's face cost one product with a constant.
 
-`fetfast.train.basis` makes the weights. What a warp cannot show, it does not: no teeth behind closed lips, no wrinkles.
+`fetfast make basis` makes the weights. What a warp cannot show, it does not: no teeth behind closed lips, no wrinkles.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The weights of family `flow`, taken from the morphable model. Needs no PyTorch and no data; takes a second.
 
-    python -m fetfast.train.basis --facekit ict_facekit_f16.npz -o W.safetensors
+    fetfast make basis --facekit ict_facekit_f16.npz -o W.safetensors
     fetfast build flow --weights W.safetensors --precision fp32 -o flow_fp32.plan
 
 The file holds `fuse.basis` f32 [52, 478, 3] and `fuse.camera` f32 [3, 478]; `models/flow.py` says what they mean.
@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
 import numpy as np
 
-from fetfast.errors import FetfastError, MissingAsset
+from fetfast.errors import MissingAsset
+from fetfast.files import written
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 from fetfast.train.facekit import Facekit
 
@@ -72,7 +72,7 @@ def iris(kit: Facekit, side: str) -> np.ndarray:
 
 def origin(facekit: Path) -> dict[str, str]:
     """What a plan says of where its weights come from; the model's licence asks to be kept with what is made of it."""
-    out = {"command": f"python -m fetfast.train.basis --facekit {facekit.name}", "model": "ICT-FaceKit"}
+    out = {"command": f"fetfast make basis --facekit {facekit.name}", "model": "ICT-FaceKit"}
     if facekit.is_file():
         with np.load(facekit, allow_pickle=False) as archive:
             return out | {name: str(archive[name]) for name in ("licence", "commit") if name in archive}
@@ -82,20 +82,11 @@ def origin(facekit: Path) -> dict[str, str]:
     raise MissingAsset(f"no LICENSE in {facekit} or above it, where ICT-FaceKit has it; it goes into the weights file")
 
 
-@click.command()
-@click.option("--facekit", type=click.Path(path_type=Path), required=True, help="ICT-FaceKit's folder or packed npz.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
-def main(facekit: Path, output: Path) -> None:
-    """Takes the weights of family `flow` from the morphable model."""
-    from safetensors.numpy import save_file
+def make(facekit: Path, output: Path) -> None:
+    """Writes the weights of family `flow`, a .safetensors file. Raises BadInput, MissingAsset."""
+    from safetensors.numpy import save
 
-    try:
-        kit = Facekit.open(facekit)
-        about = {"provenance": origin(facekit)}
-    except FetfastError as error:
-        raise click.UsageError(str(error)) from error
-    save_file({"fuse.basis": basis(kit), "fuse.camera": camera(kit)}, output, {"fetfast": json.dumps(about)})
-
-
-if __name__ == "__main__":
-    main()
+    kit, about = Facekit.open(facekit), {"provenance": origin(facekit)}
+    tensors = {"fuse.basis": basis(kit), "fuse.camera": camera(kit)}
+    with written(output) as file:
+        file.write_bytes(save(tensors, {"fetfast": json.dumps(about)}))

@@ -1,6 +1,6 @@
 """Where the front teeth stand, as weighted means of the landmarks: the table that `ops/teeth.py` reads.
 
-    python -m fetfast.train.teeth --facekit ict_facekit_f16.npz -o teeth.npy
+    fetfast make teeth --facekit ict_facekit_f16.npz -o teeth.npy
 
 Ridge regression over pictures of the morphable model: random identities, expressions, heads and cameras, as crops show
 them, each under two expressions; takes three minutes. People's teeth hang lower than the model's by `facekit.HANG`;
@@ -12,7 +12,6 @@ from __future__ import annotations
 from functools import cache, partial
 from pathlib import Path
 
-import click
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
@@ -99,8 +98,9 @@ def hang(frame: Frame, landmarks: np.ndarray) -> float:
     return float(np.median(ends))
 
 
-def measure(portraits: Path) -> None:
-    """Prints the median of `hang` over the portraits that are trained on. Raises BadInput where none shows teeth."""
+def measure(portraits: Path) -> tuple[float, int]:
+    """The median of `hang` over the portraits that are trained on, and of how many. Raises BadInput where none shows
+    teeth."""
     landmarker, found = Landmarker(), []
     for file in sorted(p for p in portraits.glob("*") if p.suffix.lower() in PICTURES and not held_out(p)):
         frame = image.load(file)
@@ -108,24 +108,14 @@ def measure(portraits: Path) -> None:
     shown = np.array(found)[np.isfinite(found)]
     if not shown.size:
         raise BadInput(f"measure(): nobody in {portraits} shows teeth; give a folder of portraits, some of which smile")
-    print(f"upper teeth end {np.median(shown):+.4f} crop sides lower than they are drawn: median, {len(shown)} faces")
+    return float(np.median(shown)), len(shown)
 
 
-@click.command(help=__doc__)
-@click.option("--facekit", type=click.Path(path_type=Path), help="ICT-FaceKit's folder or the npz.")
-@click.option("-o", "--output", type=click.Path(path_type=Path))
-@click.option("--portraits", type=click.Path(path_type=Path, exists=True), help="Measure photos instead.")
-def main(facekit: Path | None, output: Path | None, portraits: Path | None) -> None:
-    if portraits:
-        return measure(portraits)
-    if not (facekit and output):
-        raise click.UsageError("give --facekit and --output, or --portraits")
+def make(facekit: Path, output: Path) -> None:
+    """Writes the table, an .npy file. Raises BadInput, MissingAsset."""
+    kit = model(facekit)
     with pool(None) as run:
         seen = list(tqdm(run.map(partial(faces, facekit), range(SEEDS)), total=SEEDS, desc="teeth", disable=None))
-    both = np.concatenate([*seen, *(mirrored(model(facekit), part) for part in seen)])
+    both = np.concatenate([*seen, *(mirrored(kit, part) for part in seen)])
     with written(output) as file:
         np.save(file, weights(both).astype(np.float16))
-
-
-if __name__ == "__main__":
-    main()

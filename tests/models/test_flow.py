@@ -152,13 +152,15 @@ def test_the_header_keeps_the_models_licence(plan):
 def test_the_command_writes_what_build_reads(tmp_path, data):
     from click.testing import CliRunner
 
+    from fetfast.cli import main
     from fetfast.export import build
-    from fetfast.train.basis import main
 
     weights = tmp_path / "W.safetensors"
-    done = CliRunner().invoke(main, ["--facekit", str(data / "ict_facekit_f16.npz"), "-o", str(weights)])
+    done = CliRunner().invoke(
+        main, ["make", "basis", "--facekit", str(data / "ict_facekit_f16.npz"), "-o", str(weights)]
+    )
     assert done.exit_code == 0, done.output
     made = build("flow", precision="fp32", weights=weights)
     assert made.name == "flow_fp32" and "MIT" in made.provenance["licence"] and not made.random_weights
-    wrong = CliRunner().invoke(main, ["--facekit", str(tmp_path / "absent"), "-o", str(weights)])
+    wrong = CliRunner().invoke(main, ["make", "basis", "--facekit", str(tmp_path / "absent"), "-o", str(weights)])
     assert wrong.exit_code == 2 and "no file or folder" in wrong.output
