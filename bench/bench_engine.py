@@ -17,8 +17,10 @@ The bars, on two cores: a step of `stream` takes at most 33 ms with the default 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
 from itertools import cycle
+from typing import Any
 
 import measure
 import numpy as np
@@ -31,10 +33,9 @@ from plans import BASE, EAGER, shipped
 from fetfast import assets, image
 from fetfast.bench import drivers, target
 from fetfast.engine import Engine
-from fetfast.inputs import Scene
 from fetfast.ops.paste import paste
 from fetfast.plan import Plan
-from fetfast.spec import REGIONS
+from fetfast.step import Step
 
 STEP, NETWORK, ALL = "stream step", "network: ", "all"
 ROUNDING = 0.1  # levels: f32 in another order turns the rounding of one pixel in ten at most
@@ -59,24 +60,23 @@ def parts(engine: Engine) -> dict[str, Call]:
     frame = next(frames)
     face = engine.follow(frame, None)
     assert face is not None, "the astronaut's face was not found"
-    known: dict[str, np.ndarray] = {}
+    known: dict[Hashable, np.ndarray] = {}
+    wiring = engine.step("transfer", face, prepared).wiring
 
-    def build(names: list[str], given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        scene = Scene(face, frame, prepared, 1.0, REGIONS, dict(given))
-        found = {name: scene.need(name) for name in names}
-        known.update(scene.tensors)
+    def build(made: Callable[[Step], dict[str, Any]], given: dict[Hashable, Any]) -> dict[str, Any]:
+        step = engine.step("transfer", face, prepared, frame, tensors=dict(given))
+        found = made(step)
+        known.update(step.tensors)
         return found
 
     calls: dict[str, Call] = {"face: track the driver": lambda: engine.follow(next(frames), face)}
-    for stage in engine.plan.spec.stages:
-        calls[f"inputs: for {stage.name}"] = again = partial(build, [t.name for t in stage.inputs], dict(known))
+    for stage in wiring.stages:
+        calls[f"inputs: for {stage.name}"] = again = partial(build, partial(Step.inputs, stage=stage), dict(known))
         inputs = again()
         calls[f"{NETWORK}{stage.name}"] = partial(engine.run_stage, stage.name, inputs)
         known |= {name: tensor.copy() for name, tensor in engine.run_stage(stage.name, inputs).items()}
-    wanted = engine.plan.spec.paste
-    calls["inputs: for paste"] = again = partial(build, list(wanted.values()), dict(known))
-    pasted = again()
-    tensors = {part: pasted[name][0] for part, name in wanted.items()}
+    calls["inputs: for paste"] = again = partial(build, partial(Step.parts, output=wiring.outputs[0]), dict(known))
+    tensors = {part: tensor[0] for part, tensor in again().items()}
     calls["paste"] = partial(paste, prepared.frame, prepared.matrices[0], **tensors)
     return calls
 

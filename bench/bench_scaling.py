@@ -105,7 +105,8 @@ def frames(sizes: tuple[int, ...], rounds: int) -> list[Row]:
     pictures = {size: tiled(size) for size in sizes}
     prepared = {size: engine.prepare(picture) for size, picture in pictures.items()}
     M = {size: found.matrices[0] for size, found in prepared.items()}
-    parts = engine.run(engine.scene(prepared[sizes[0]].faces[0], prepared[sizes[0]], pictures[sizes[0]]))
+    step = engine.step("transfer", prepared[sizes[0]].faces[0], prepared[sizes[0]], pictures[sizes[0]])
+    parts = step.parts(step.wiring.outputs[0])
     tensors = {part: engine.place.download(tensor[0])().copy() for part, tensor in parts.items()}
     S = engine.plan.spec.resolution
     crops = {size: partial(crop, picture, M[size], S) for size, picture in pictures.items()}
@@ -169,7 +170,8 @@ def threads(sizes: tuple[int, ...], rounds: int) -> list[Row]:
         engine.landmarker = landmarker = Landmarker(n)
         face = landmarker.detect(picture)[0]
         M = crop_matrix(face.landmarks)
-        pasted = {k: t[0].copy() for k, t in engine.run(engine.scene(face, engine.prepare(picture), picture)).items()}
+        step = engine.step("transfer", face, engine.prepare(picture), picture)
+        pasted = {part: tensor[0].copy() for part, tensor in step.parts(step.wiring.outputs[0]).items()}
         calls: dict[str, Call] = {
             "crop": partial(crop, picture, M, plan.spec.resolution),
             "paste": partial(paste, picture, M, **pasted),

@@ -19,7 +19,7 @@ from typing import Any
 import record
 from measure import RESULTS, Row
 
-from fetfast.machine import machine
+from fetfast.environment import machine
 
 LEAST, SPREADS = 0.15, 3
 NAMES = ("ops", "network", "engine", "start", "memory", "stream")  # those that compare with eager

@@ -61,11 +61,11 @@ def _row(engine: Engine, count: int) -> dict[str, Any]:
 
 
 def _overlapped(engine: Engine, portrait: Frame, own: Face) -> Iterator[Frame]:
-    target, under_way = engine.prepare(portrait, own), deque[Callable[[], Frame]]()
+    target, under_way = engine.prepare(portrait, own), deque[Callable[[], list[Frame]]]()
     for source in cycle(map(_face, range(1, 9))):
-        under_way.append(engine.compose(target, engine.run(engine.scene(source, target))))
+        under_way.append(engine.begin(engine.step("transfer", source, target)))
         if len(under_way) > UNDER_WAY:
-            yield under_way.popleft()()
+            yield under_way.popleft()()[0]
 
 
 def _rate(frames: Iterator[Frame], count: int) -> float:

@@ -52,9 +52,9 @@ def dump(portraits: Path, out: Path, task: Path) -> None:
 
 
 def compare(portraits: Path, file: Path, out: Path | None) -> bool:
+    from fetfast.environment import machine
     from fetfast.face import Landmarker
     from fetfast.files import write_json
-    from fetfast.machine import machine
 
     landmarker = Landmarker()
     with np.load(file, allow_pickle=False) as theirs:

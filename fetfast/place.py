@@ -55,6 +55,10 @@ class Host:
         """f32, for the work of a step."""
         return np.empty(shape, np.float32)
 
+    def copy(self, array: Any) -> Any:
+        """An array of its own: what a network gives is overwritten by its next run."""
+        return np.array(array)
+
     def first_flow(self, source_points: Any, driven_points: Any, size: int, out: Any) -> Any:
         """`ops.heatmap.first_flow`"""
         return heatmap.first_flow(source_points, driven_points, size, out)
@@ -100,6 +104,9 @@ class Device:
 
     def empty(self, *shape: int) -> Tensor:
         return self.torch.empty(shape, dtype=self.torch.float32, device=self.device)
+
+    def copy(self, array: Tensor) -> Tensor:
+        return array.clone()
 
     def first_flow(self, source_points: Tensor, driven_points: Tensor, size: int, out: Tensor) -> Tensor:
         """As one CUDA graph: what stands between the landmarks takes a hundred small launches."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from fetfast import graph
-from fetfast.errors import BadInput, BadPlan
+from fetfast.errors import BadInput, BadPlan, Unavailable
 from fetfast.files import written
-from fetfast.models import FAMILIES
-from fetfast.spec import PRECISIONS, Spec
+from fetfast.spec import PRECISIONS, Spec, Stage
 
-FORMAT = 1
+FORMAT = 2
 CROP = "upright square, units 0 ... 1"  # the convention of spec.py; another one needs another plan
 KEY = "fetfast"
 GRAPH = "graph/"
@@ -66,9 +65,19 @@ class Plan:
         }
 
     @staticmethod
-    def best() -> Path:
-        """The best plan that ships."""
-        return next(SHIPPED / name for name in BEST if (SHIPPED / name).exists())
+    def best(task: str = "transfer") -> Path:
+        """The best plan that ships and does this task. Raises Unavailable where none does."""
+        for name in Plan.doing(task):
+            return SHIPPED / name
+        raise Unavailable(f"no plan that ships does {task}; train and build one (fetfast train --help), and give it")
+
+    @staticmethod
+    def doing(task: str) -> Iterator[str]:
+        """File names of the plans that ship and do this task, the best first."""
+        others = sorted(plan.name for plan in SHIPPED.glob("*.plan") if plan.name not in BEST)
+        for name in [*(name for name in BEST if (SHIPPED / name).exists()), *others]:
+            if task in Plan.open(SHIPPED / name).spec.tasks:
+                yield name
 
     @staticmethod
     def open(path: Path | str) -> Plan:
@@ -112,14 +121,24 @@ class Plan:
 
     def onnx(self, stage: str) -> bytes:
         """One stage as an ONNX model, whole. Raises BadPlan where the graph does not fit the spec and the weights."""
-        weights = self.stage_weights(stage)
-        graph.check(self.graphs[stage], self.spec.stage(stage), weights)
+        weights = self._checked(self.spec.stage(stage))
         return graph.join(self.graphs[stage], weights)
 
     def check(self) -> None:
-        """Raises BadPlan where a graph does not fit the spec and the weights."""
+        """Raises BadPlan where a graph does not fit the spec and the weights, or a weight is no finite number."""
         for stage in self.spec.stages:
-            graph.check(self.graphs[stage.name], stage, self.stage_weights(stage.name))
+            self._checked(stage)
+
+    def _checked(self, stage: Stage) -> dict[str, np.ndarray]:
+        weights = self.stage_weights(stage.name)
+        graph.check(self.graphs[stage.name], stage, weights)
+        if off := [
+            name for name, w in weights.items() if w.dtype.kind != "i" and not np.isfinite(w.astype("f4")).all()
+        ]:
+            raise BadPlan(
+                f"{self.name}: weights of stage {stage.name} are not finite: {', '.join(off[:4])}; build it again"
+            )
+        return weights
 
 
 def _find(path: Path) -> Path:
@@ -175,8 +194,6 @@ def _assemble(path: Path, header: dict[str, Any], tensors: dict[str, np.ndarray]
     except ValueError as error:
         raise BadPlan(f"{path}: {error}") from error
     precision = header["precision"]
-    if spec.family not in FAMILIES:
-        raise BadPlan(f"{path} is of the family {spec.family[:40]!r}, expected one of {', '.join(FAMILIES)}")
     if precision not in PRECISIONS:
         raise BadPlan(f"{path}: precision is {str(precision)[:40]!r}, expected one of {', '.join(PRECISIONS)}")
 

@@ -49,7 +49,7 @@ def quantize(
 ) -> tuple[bytes, dict[str, np.ndarray]]:
     """The quantised graph and its weights: a convolution's is I8 under its old name, its scale f32 beside it.
 
-    Raises Unavailable where NNCF is missing, BadInput where there are no samples.
+    Raises Unavailable where NNCF is missing, BadInput where there are no samples or weights are computed.
     """
     missing = [package for package in ("nncf", "onnxruntime") if find_spec(package) is None]
     if missing:
@@ -63,6 +63,11 @@ def quantize(
     if not given:
         raise BadInput("quantize(): there is nothing to calibrate on; give some training pairs")
     read = {node.name: node.input[1] for node in model.graph.node if node.op_type in CONVOLUTIONS}
+    if computed := sorted(set(read.values()) - weights.keys()):
+        raise BadInput(
+            f"quantize(): the weights {computed} of convolutions are computed, which NNCF cannot take; modulate what a"
+            " convolution reads and gives instead, or build fp16"
+        )
     model = _calibrated(model, given, _left_alone(model.graph, keep))
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     stored = {name: found.pop(name) for name in weights if name in found}

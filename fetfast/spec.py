@@ -28,12 +28,29 @@ from typing import Any
 
 LANDMARKS = 478
 REGIONS = ("brows", "eyes", "gaze", "mouth")
-TASKS = ("transfer", "swap", "edit", "recognize", "encode", "decode")
 PARTS = ("flow", "mask", "color", "light")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 MAX_RESOLUTION = 1024  # of a plan: twice what `fetfast synth` makes pairs for; a step's pictures grow with its square
 MAX_SIDE = 8192  # of any tensor of a stage, so that a lie in a plan's header allocates nothing big
 MAX_ELEMENTS = 1 << 26
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """takes: arguments of `Engine.run`. gives: where each result goes, in the caller's order: see `Output`."""
+
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+
+
+TASKS = {  # a picture taken alone plays both parts, driver and target
+    "transfer": TaskKind(("src", "tgt"), ("target",)),
+    "swap": TaskKind(("src", "tgt"), ("driver", "target")),
+    "edit": TaskKind(("tgt", "expression"), ("target",)),
+    "recognize": TaskKind(("tgt",), ("labels",)),
+    "encode": TaskKind(("tgt",), ("codes",)),
+    "decode": TaskKind(("codes",), ("image",)),
+}
 
 # Face Landmarker's order. Left is the subject's left.
 BLENDSHAPES = tuple(
@@ -70,20 +87,67 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Output:
+    """One thing that a task gives, and the tensors that it is made of. Raises ValueError where they do not fit.
+
+    to              tensors: keys, and what the tensors of those names are
+    target, driver  flow, or with it mask and color, or light: composited into that person's picture
+                    image f32 [3, S, S] in -1 ... 1, and if wanted a mask: that person's crop, drawn anew
+    image           image: the crop as a picture of its own
+    labels          probabilities f32 [labels]: how sure the network is of each of the plan's labels
+    codes           any: vectors that the caller keeps, or gives to `decode`
+    """
+
+    to: str
+    tensors: dict[str, str]
+
+    def __post_init__(self) -> None:
+        keys = set(self.tensors)
+        if self.to in ("target", "driver"):
+            warps = "flow" in keys and keys <= set(PARTS) and ("mask" in keys) == ("color" in keys)
+            fits, wanted = (
+                warps or {"image"} <= keys <= {"image", "mask"},
+                "a flow (and mask and color, light) or an image",
+            )
+        elif self.to in ("image", "labels"):
+            wanted = {"image": "image", "labels": "probabilities"}[self.to]
+            fits = keys == {wanted}
+        else:
+            fits, wanted = (
+                self.to == "codes" and bool(keys),
+                "codes by name; outputs go to target, driver, image, labels or codes",
+            )
+        _check(fits, f"an output to {self.to[:40]!r} is made of {sorted(keys)}, expected {wanted}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a plan does one of its tasks. The engine runs just those stages that the outputs need.
+
+    bind: for a tensor that a stage asks for, the name of the one that stands for it in this task: a decoder's
+    "wanted_code" is the driver's in one task, the caller's in another.
+    """
+
+    outputs: tuple[Output, ...]
+    bind: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a plan's networks take and give: all that the engine needs to know of a family.
 
-    `stages` run in order. What a stage asks for and no earlier stage gives, `inputs.py` builds by name.
-    `paste` says which tensor plays which part when the result is put into the frame:
-    keys of PARTS, values tensor names. `args` are the module's own arguments (the size row).
+    `stages` may take what other stages give; what no stage gives, `inputs.py` builds by name, pictures at the size that
+    the stage states. `resolution` is the side in pixels at which the plan sees a face: of what it warps, and of pairs
+    that it is trained on. `tasks` are keys of TASKS. `labels` name what `recognize` tells apart and `edit` takes.
+    `args` are the module's own arguments (the size row).
     """
 
     family: str
     size: str
     resolution: int
     stages: tuple[Stage, ...]
-    tasks: tuple[str, ...]
-    paste: dict[str, str]
+    tasks: dict[str, Task]
+    labels: tuple[str, ...] = ()
     args: dict[str, Any] = field(default_factory=dict)
 
     def stage(self, name: str) -> Stage:
@@ -95,26 +159,19 @@ class Spec:
     @staticmethod
     def from_json(data: Any) -> Spec:
         """The inverse of `to_json`, for data from anywhere: raises ValueError where it is not exactly that."""
-        _fields(data, "spec", family=str, size=str, resolution=int, stages=list, tasks=list, paste=dict, args=dict)
-        resolution, tasks, paste = data["resolution"], data["tasks"], data["paste"]
+        _fields(data, "spec", family=str, size=str, resolution=int, stages=list, tasks=dict, labels=list, args=dict)
+        resolution, labels = data["resolution"], data["labels"]
         _check(0 < resolution <= MAX_RESOLUTION, f"resolution is {resolution}, expected 1 ... {MAX_RESOLUTION}")
-        _check(
-            bool(tasks) and all(isinstance(t, str) and t in TASKS for t in tasks),
-            f"tasks are {tasks}, expected some of {', '.join(TASKS)}",
-        )
-        _check(
-            all(k in PARTS and isinstance(v, str) for k, v in paste.items()),
-            f"paste is {paste}, expected tensor names for {', '.join(PARTS)}",
-        )
+        named = all(isinstance(label, str) and label.isprintable() for label in labels)
+        _check(named and len(set(labels)) == len(labels), f"labels are {str(labels)[:80]}, expected different names")
         stages = tuple(_stage(stage) for stage in data["stages"])
         names = [stage.name for stage in stages]
         _check(bool(names) and len(set(names)) == len(names), f"stages are {names}, expected different names")
-        given = {tensor.name for stage in stages for tensor in stage.outputs}  # between stages: of any size
-        for name, shape in ((t.name, t.shape) for stage in stages for t in stage.inputs if t.name not in given):
-            fits = len(shape) != 3 or shape[1:] in ((resolution, resolution), (2 * resolution, 2 * resolution))
-            wanted = f"{[shape[0], resolution, resolution]}, as the resolution, or twice as fine"
-            _check(fits, f"{name} is {list(shape)}, expected {wanted}")
-        return Spec(data["family"], data["size"], resolution, stages, tuple(tasks), dict(paste), dict(data["args"]))
+        given = [tensor.name for stage in stages for tensor in stage.outputs]
+        _check(len(set(given)) == len(given), f"stages give {given}, expected each tensor from one stage")
+        tasks = {name: _task(name, task) for name, task in data["tasks"].items()}
+        _check(bool(tasks), "tasks are none, expected one or more")
+        return Spec(data["family"], data["size"], resolution, stages, tasks, tuple(labels), dict(data["args"]))
 
 
 def _check(holds: bool, message: str) -> None:
@@ -138,6 +195,25 @@ def _stage(data: Any) -> Stage:
         f"stage {data['name']} must have inputs and outputs, each with a name of its own",
     )
     return Stage(data["name"], inputs, outputs, data["precise"])
+
+
+def _task(name: str, data: Any) -> Task:
+    _check(name in TASKS, f"tasks hold {name[:40]!r}, expected some of {', '.join(TASKS)}")
+    _fields(data, f"tasks.{name}", outputs=list, bind=dict)
+    outputs = []
+    for output in data["outputs"]:
+        _fields(output, "output", to=str, tensors=dict)
+        _names(output["tensors"], "an output's tensors")
+        outputs.append(Output(output["to"], dict(output["tensors"])))
+    _names(data["bind"], "bind")
+    got = tuple(output.to for output in outputs)
+    _check(got == TASKS[name].gives, f"{name} gives {got}, expected {TASKS[name].gives}")
+    return Task(tuple(outputs), dict(data["bind"]))
+
+
+def _names(data: dict[Any, Any], where: str) -> None:
+    fits = all(isinstance(name, str) and name.isidentifier() for pair in data.items() for name in pair)
+    _check(fits, f"{where} are {str(data)[:80]}, expected names for names")
 
 
 def _tensor(data: Any) -> TensorSpec:

@@ -82,7 +82,7 @@ def test_eager_is_where_frames_are(plan: Plan, monkeypatch, device: str | None, 
     monkeypatch.setattr(backends, "find_spec", lambda name: True)
     monkeypatch.setattr(eager, "modules", lambda plan, place: asked.append(place) or {})
     eager.load(plan, device)
-    assert asked == [torch.device(where)] and backends.gpu_of("eager", device) == where
+    assert asked == [torch.device(where)] and backends.tensors_on("eager", device) == where
 
 
 def test_weights_reach_the_gpu_in_one_copy(make_plan) -> None:

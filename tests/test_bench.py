@@ -2,11 +2,8 @@
 
 import xml.etree.ElementTree as ET
 
-import numpy as np
-import openvino
 import pytest
 from click.testing import CliRunner
-from openvino import opset13 as ops
 
 from fetfast import bench
 from fetfast.bench import floor, plot
@@ -23,37 +20,6 @@ def engine():
 def figures(engine):
     pytest.importorskip("torch")
     return bench.stream_step(engine, steps=12)
-
-
-def constant(*shape):
-    return ops.constant(np.ones(shape, np.float32))
-
-
-@pytest.mark.parametrize(
-    "given, node, operations",
-    [
-        # out 1 x 8 x 4 x 4, each the sum of 3 x 3 x 3 products
-        ((1, 3, 8, 8), lambda x: ops.convolution(x, constant(8, 3, 3, 3), [2, 2], [1, 1], [1, 1], [1, 1]),
-         2 * 8 * 16 * 27),
-        # 2 groups of 2 channels each to 3
-        ((1, 4, 8, 8), lambda x: ops.group_convolution(x, constant(2, 3, 2, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1]),
-         2 * 6 * 64 * 2),
-        # transposed: every input pixel goes into 5 x 4 x 4 outputs
-        ((1, 3, 8, 8), lambda x: ops.convolution_backprop_data(
-            x, constant(3, 5, 4, 4), [2, 2], pads_begin=[1, 1], pads_end=[1, 1]), 2 * 3 * 64 * 80),
-        ((1, 6, 7), lambda x: ops.matmul(x, constant(7, 9), False, False), 2 * 6 * 9 * 7),
-        ((1, 6, 7), lambda x: ops.matmul(x, constant(9, 6), True, True), 2 * 7 * 9 * 6),
-    ],
-    ids=("convolution", "groups", "transposed", "matmul", "matmul of transposed"),
-)  # fmt: skip
-def test_operations_of_a_node(given, node, operations):
-    x = ops.parameter(given, np.float32)
-    made = node(x)
-    model = openvino.Model([made], [x])
-    moved, counted = floor._count(model)
-    assert counted == operations
-    weight = made.input(1).get_source_output().get_node()
-    assert moved >= 4 * (np.prod(given) + np.prod(weight.shape) + np.prod(made.shape))
 
 
 def test_operations_of_the_shipped_network_are_pytorchs(engine):
@@ -76,21 +42,6 @@ def test_operations_of_the_shipped_network_are_pytorchs(engine):
     work = floor.network(engine, stage)
     assert work.operations == total and work.arithmetic == "bf16" and work.device == "cpu"
     assert floor.network(engine, engine.plan.spec.stage("fuse")).arithmetic == "f32"
-
-
-def test_a_floor_is_the_larger_of_two():
-    ceilings = floor.Ceilings(copy={"cpu": 1e9}, matmul={("cpu", "f32"): 1e12})
-    assert ceilings.floor(floor.Work(4_000_000, 1_000_000_000)) == pytest.approx(4)
-    assert ceilings.floor(floor.Work(4_000_000, 9_000_000_000)) == pytest.approx(9)
-
-
-def test_ceilings_only_rise():
-    ceilings, works = floor.Ceilings(), [floor.Work(1, 1), floor.Work(1, 1, "int8")]
-    ceilings.measure(works)
-    assert ceilings.copy["cpu"] > 1e8 and all(rate > 1e9 for rate in ceilings.matmul.values())
-    ceilings.copy["cpu"] = 1e20
-    ceilings.measure(works)
-    assert ceilings.copy == {"cpu": 1e20} and set(ceilings.matmul) == {("cpu", "f32"), ("cpu", "int8")}
 
 
 def test_every_stage_has_its_row(engine, figures):

@@ -10,7 +10,7 @@ from PIL import Image
 import fetfast
 from fetfast import BadInput, BadPlan, Engine, NoFace, Unavailable
 from fetfast.plan import Plan
-from fetfast.spec import BLENDSHAPES, REGIONS
+from fetfast.spec import BLENDSHAPES, REGIONS, Output, Task
 
 SMILE = [BLENDSHAPES.index("mouthSmileLeft"), BLENDSHAPES.index("mouthSmileRight")]
 
@@ -84,7 +84,7 @@ def test_batches(engine, smile, portrait, result):
     np.testing.assert_array_equal(several[1], result)
     listed = engine.transfer([smile, smile], [Image.fromarray(portrait)])
     assert [type(r) for r in listed] == [Image.Image] * 2
-    with pytest.raises(BadInput, match="2 sources and 3 targets"):
+    with pytest.raises(BadInput, match="2 drivers and 3 targets"):
         engine.transfer([smile] * 2, [portrait] * 3)
 
 
@@ -182,11 +182,24 @@ def test_mistakes_are_named(engine, smile, portrait):
         Engine(device="cuda:99")
 
 
-def test_a_plan_must_paste_what_there_is():
+def test_a_plan_must_composite_what_there_is():
     plan = Plan.open("flow_fp32.plan")
-    for paste, error in (({}, BadPlan), ({"mask": "first_flow"}, BadPlan), ({"flow": "tide"}, Unavailable)):
-        with pytest.raises(error, match=r"expected a flow|tide"):
-            Engine(replace(plan, spec=replace(plan.spec, paste=paste)))
+    for parts, error in (
+        ({"flow": "target_points"}, BadPlan),
+        ({"flow": "first_flow", "light": "first_flow"}, BadPlan),
+        ({"flow": "tide"}, Unavailable),
+    ):
+        tasks = {"transfer": Task((Output("target", parts),))}
+        with pytest.raises(error, match=r"expected \[2, side, side\]|expected \[1, side, side\]|tide"):
+            Engine(replace(plan, spec=replace(plan.spec, tasks=tasks)))
+
+
+def test_a_plan_that_goes_in_a_circle_is_refused():
+    """Its only stage moves the points that it is given, which are its own."""
+    plan = Plan.open("flow_fp32.plan")
+    tasks = {"transfer": Task((Output("target", {"flow": "first_flow"}),), {"target_points": "fused_points"})}
+    with pytest.raises(BadPlan, match="circle"):
+        Engine(replace(plan, spec=replace(plan.spec, tasks=tasks)))
 
 
 def test_backends_agree(smile, portrait):

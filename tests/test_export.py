@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache, partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +20,13 @@ from safetensors.numpy import save_file
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from fetfast import backends, export  # noqa: E402
+from fetfast import backends, export, quantize  # noqa: E402
+from fetfast.backends import openvino, trt_build  # noqa: E402
 from fetfast.errors import BadInput, Unavailable  # noqa: E402
 from fetfast.models import FAMILIES, family  # noqa: E402
-from fetfast.models.layers import InstanceNorm, cast  # noqa: E402
-from fetfast.spec import Stage  # noqa: E402
+from fetfast.models.layers import BatchNorm, InstanceNorm, cast  # noqa: E402
+from fetfast.plan import Plan  # noqa: E402
+from fetfast.spec import Stage, TensorSpec  # noqa: E402
 
 SMALL = [(name, "small") for name in FAMILIES]
 ALL = [(name, size, precision) for name, size in SMALL for precision in ("fp32", "fp16", "bf16")]
@@ -133,23 +139,133 @@ def test_says_what_is_missing(monkeypatch) -> None:
         importlib.reload(export)
 
 
-class Folds(torch.nn.Module):
-    """Reads a weight only through a cast, which the exporter does once and for all."""
+class Tempting(torch.nn.Module):
+    """All that an exporter's optimizer would fold or merge: a batch norm after a convolution, a modulated convolution
+    (Karras et al. 2020) that divides by the squares of its weights, one whose weights are computed, equal weights,
+    zeros, a weight read by a cast."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(2, dtype=torch.float16))
+        self.computed = True
+        self.first = torch.nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.norm = BatchNorm(4)
+        self.equal = torch.nn.ModuleList(InstanceNorm(4) for _ in range(2))
+        self.style = torch.nn.Linear(5, 4)
+        self.modulated = torch.nn.Parameter(torch.randn(4, 4, 3, 3))
+        self.last = torch.nn.Conv2d(4, 3, 1)
+        self.gain = torch.nn.Parameter(torch.ones(3, 1, 1))
+        torch.nn.init.zeros_(self.last.weight)
 
-    def forward(self, a: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"b": a * self.weight.float()}
+    def forward(self, picture: torch.Tensor, code: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.relu(self.norm(self.first(picture.to(self.first.weight.dtype))))
+        for norm in self.equal:
+            x = norm(x)
+        style = self.style(code.to(x.dtype)) + 1
+        strength = (self.modulated * self.modulated).sum((2, 3))  # [out, in]
+        x = torch.nn.functional.conv2d(x * style[:, :, None, None], self.modulated, padding=1)
+        x = x * (style * style @ strength.T + 1e-4).rsqrt()[:, :, None, None]
+        if self.computed:
+            unit = self.modulated * (self.modulated * self.modulated).sum((1, 2, 3), keepdim=True).rsqrt()
+            x = torch.nn.functional.conv2d(x, unit, padding=1)
+        return {"result": picture + self.gain.float() * self.last(x).float().tanh()}
 
 
-def test_a_folded_weight_is_refused() -> None:
+TEMPTING = Stage(
+    "net",
+    (TensorSpec("picture", (3, 16, 16)), TensorSpec("code", (5,))),
+    (TensorSpec("result", (3, 16, 16)),),
+)
+
+
+@pytest.fixture(scope="module")
+def tempting() -> Callable[[str], tuple[torch.nn.Module, Plan]]:
+    """Exported as it is when new, and then with trained weights under the graph of the new one."""
+    torch.manual_seed(0)
+    new = Tempting().eval()
+    trained = deepcopy(new)
+    for tensor in trained.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.3 * torch.rand(tensor.shape))
+    spec = replace(family("flow").SPECS["small"], stages=(TEMPTING,), paste={})
+
+    @cache
+    def make(precision: str) -> tuple[torch.nn.Module, Plan]:
+        new.computed = trained.computed = precision != "int8"
+        plans = [
+            export.export(spec, {"net": net}, precision, samples=quantize.random_samples(spec))
+            for net in (new, trained)
+        ]
+        if precision != "int8":
+            assert plans[0].graphs == plans[1].graphs, "a graph knows no values of weights"
+        return deepcopy(trained), plans[1]
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_nothing_of_the_weights_is_folded_into_the_graph(tempting, precision: str) -> None:
+    module, plan = tempting(precision)
+    plan.check()
+    names = {name for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    held = plan.stage_weights("net")
+    assert {name.removesuffix(quantize.SCALE) for name in held} == names
+    if precision != "int8":
+        cast_ = cast(deepcopy(module), export.TORCH_DTYPES[precision]).state_dict()
+        assert all(export._numpy(cast_[name]).tobytes() == held[name].tobytes() for name in names)
+        assert all(held[name].dtype == np.float32 for name in names if name.startswith(("norm.", "equal.")))
+    constants = [c for c in onnx.ModelProto.FromString(plan.graphs["net"]).graph.initializer]
+    assert precision == "int8" or all(prod(c.dims) <= 4 for c in constants), "axes and shapes alone"
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 4e-3), ("int8", 4e-2)])
+def test_the_runtimes_compute_with_the_weights_as_they_are(tempting, tmp_path, monkeypatch, precision, tolerance):
+    monkeypatch.setenv("FETFAST_CACHE", str(tmp_path))
+    module, plan = tempting(precision)
+    inputs = {name: 2 * x - 1 for name, x in inputs_of(TEMPTING, 1).items()}
+    with torch.no_grad():
+        wanted = module(**{name: torch.from_numpy(x) for name, x in inputs.items()})["result"].numpy()
+    session = onnxruntime.InferenceSession(plan.onnx("net"), providers=["CPUExecutionProvider"])
+    compiled = openvino.compile_model(partial(openvino.read, plan, "net"), plan.digest, f32=True)
+    for result in (session.run(None, inputs)[0], compiled(inputs)["result"]):
+        assert rms(result, wanted) < tolerance * np.std(wanted - inputs["picture"])
+
+
+def test_tensorrt_builds_batch_norm_and_modulated_weights(tempting) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
+    for precision in ("fp16", "int8"):
+        rtx, plan = trt_build.LIBRARIES["tensorrt_rtx"], tempting(precision)[1]
+        assert trt_build.build(rtx, plan, TEMPTING, "8.9", print).startswith(b"vtrt")
+
+
+def test_int8_of_computed_weights_is_refused() -> None:
+    spec = replace(family("flow").SPECS["small"], stages=(TEMPTING,), paste={})
+    with pytest.raises(BadInput, match=r"weights \['.*'\] of convolutions are computed, which NNCF cannot take"):
+        export.export(spec, {"net": Tempting()}, "int8", samples=quantize.random_samples(spec))
+
+
+def test_a_weight_that_is_not_read_is_refused() -> None:
     spec = family("flow").SPECS["small"]
-    tensors = [replace(spec.stages[0].inputs[0], name=name, shape=(2,)) for name in "ab"]
-    stage = Stage("fuse", (tensors[0],), (tensors[1],))
-    with pytest.raises(BadInput, match=r"does not read .*weight"):
-        export.export(replace(spec, stages=(stage,)), {"fuse": Folds()}, "fp16")
+    fuse = family("flow").build(spec)["fuse"]
+    fuse.unused = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(BadInput, match=r"does not read, or reads as whole numbers, \['net.unused'\]"):
+        export.export(spec, {"fuse": fuse}, "fp16")
+
+
+def test_a_plain_batch_norm_is_refused_where_it_would_compute_in_halves() -> None:
+    net = torch.nn.Sequential(torch.nn.BatchNorm2d(4))
+    with pytest.raises(BadInput, match=r"0 is a BatchNorm2d, which computes in torch\.float16; take"):
+        cast(net, torch.float16)
+    cast(net, torch.float32)
+
+
+def test_batch_norm_computes_in_f32() -> None:
+    norm = BatchNorm(2).eval()
+    norm.running_mean.copy_(torch.tensor([60_000.0, -3.0]))
+    norm.running_var.copy_(torch.tensor([1e-6, 1e6]))  # a half has 1e-6 with two digits, and no 1e6
+    norm.eps = 0.0
+    x = torch.tensor([60_032.0, 997.0]).half().reshape(1, 2, 1, 1)
+    y = cast(torch.nn.Sequential(norm), torch.float16)(x)
+    assert y.dtype == torch.float16 and y.flatten().tolist() == pytest.approx([32_000, 1], rel=1e-3)
 
 
 def test_cast_leaves_norms_in_f32() -> None:

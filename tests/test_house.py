@@ -13,9 +13,9 @@ FLOORS = {
     "ops": 1, "spec": 1, "errors": 1, "image": 1, "assets": 1, "files": 1, "video": 1,
     "models": 2, "graph": 2, "plan": 2, "export": 2, "quantize": 2,
     "backends": 3,
-    "engine": 4, "inputs": 4, "place": 4, "face": 4,
+    "engine": 4, "inputs": 4, "place": 4, "step": 4, "face": 4, "environment": 4, "profiling": 4,
     "train": 5, "evaluate": 5,
-    "cli": 6, "live": 6, "bench": 6, "batch": 6, "web": 6, "doctor": 6, "deploy": 6, "machine": 6, "tune": 6,
+    "cli": 6, "live": 6, "bench": 6, "batch": 6, "web": 6, "deploy": 6, "tune": 6,
 }  # fmt: skip
 HEAVY = ("torch", "triton", "tensorrt", "openvino", "onnx", "cv2", "ray", "numba", "PIL", "numpy")
 FILES = sorted([*ROOT.glob("fetfast/**/*.py"), *ROOT.glob("kernels/*.py")])

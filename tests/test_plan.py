@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 
 from fetfast.errors import BadInput, BadPlan
 from fetfast.plan import HEADER_LIMIT, KEY, SHIPPED, Plan
-from fetfast.spec import Spec, Stage, TensorSpec
+from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 ONNX = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -30,8 +30,7 @@ SPEC = Spec(
     size="small",
     resolution=8,
     stages=(Stage("mix", (TensorSpec("a", (3,)),), (TensorSpec("b", (2,)),)),),
-    tasks=("transfer",),
-    paste={"flow": "b"},
+    tasks={"transfer": Task((Output("target", {"flow": "b"}),))},
     args={"width": [1, 2]},
 )
 
@@ -298,12 +297,17 @@ def test_tensor_of_no_stage(saved: Path, tmp_path: Path) -> None:
 
 SPEC_JSON = SPEC.to_json()
 STAGE = SPEC_JSON["stages"][0]
+TASK = SPEC_JSON["tasks"]["transfer"]
+
+
+def output(to: str, tensors: dict) -> dict:
+    return {"spec": SPEC_JSON | {"tasks": {"transfer": {"outputs": [{"to": to, "tensors": tensors}], "bind": {}}}}}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, this version reads 1"),
+        ({"format": 1}, "format 1, this version reads 2"),
         ({"format": None}, "format None"),
         ({"precision": "int4"}, "precision is 'int4'"),
         ({"precision": 16}, "precision"),
@@ -312,20 +316,24 @@ STAGE = SPEC_JSON["stages"][0]
         ({"surprise": 1}, "exactly"),
         ({"spec": []}, "spec"),
         ({"spec": {}}, "spec must have exactly the keys"),
-        ({"spec": SPEC_JSON | {"family": "nobody"}}, "family 'nobody', expected one of flow, unet"),
         ({"spec": SPEC_JSON | {"resolution": 0}}, "resolution is 0"),
         ({"spec": SPEC_JSON | {"resolution": True}}, "resolution is no int"),
         ({"spec": SPEC_JSON | {"resolution": 4096}}, "resolution is 4096, expected 1 ... 1024"),
-        (
-            {
-                "spec": SPEC_JSON
-                | {"stages": [STAGE | {"inputs": [{"name": "a", "shape": [3, 8, 9], "dtype": "float32"}]}]}
-            },
-            r"a is \[3, 8, 9\], expected \[3, 8, 8\], as the resolution, or twice as fine",
-        ),
-        ({"spec": SPEC_JSON | {"tasks": ["fly"]}}, "tasks"),
-        ({"spec": SPEC_JSON | {"tasks": [[]]}}, "tasks"),
-        ({"spec": SPEC_JSON | {"paste": {"glue": "b"}}}, "expected tensor names for flow, mask, color, light"),
+        ({"spec": SPEC_JSON | {"labels": ["happy", "happy"]}}, "expected different names"),
+        ({"spec": SPEC_JSON | {"labels": [1]}}, "expected different names"),
+        ({"spec": SPEC_JSON | {"tasks": ["transfer"]}}, "spec.tasks is no dict"),
+        ({"spec": SPEC_JSON | {"tasks": {}}}, "tasks are none"),
+        ({"spec": SPEC_JSON | {"tasks": {"fly": TASK}}}, "tasks hold 'fly', expected some of transfer, swap"),
+        ({"spec": SPEC_JSON | {"tasks": {"swap": TASK}}}, r"swap gives \('target',\), expected \('driver', 'target'\)"),
+        ({"spec": SPEC_JSON | {"tasks": {"transfer": TASK | {"bind": {"a": 1}}}}}, "bind are"),
+        ({"spec": SPEC_JSON | {"tasks": {"transfer": {"outputs": [], "bind": {}}}}}, "transfer gives"),
+        (output("target", {"glue": "b"}), "expected a flow"),
+        (output("target", {"flow": "b", "mask": "b"}), "expected a flow"),
+        (output("wall", {"flow": "b"}), "to 'wall'"),
+        (output("labels", {"image": "b"}), "expected probabilities"),
+        (output("codes", {}), "expected codes by name"),
+        (output("target", {"flow": 1}), "expected names"),
+        ({"spec": SPEC_JSON | {"stages": [STAGE, STAGE | {"name": "again"}]}}, "each tensor from one stage"),
         ({"spec": SPEC_JSON | {"stages": []}}, "stages"),
         ({"spec": SPEC_JSON | {"stages": SPEC_JSON["stages"] * 2}}, "different names"),
         ({"spec": SPEC_JSON | {"stages": [STAGE | {"name": "../mix"}]}}, "no identifier"),

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from fetfast import backends
 from fetfast.assets import cache_folder
 from fetfast.errors import BadInput
 from fetfast.files import written
@@ -33,7 +34,6 @@ from fetfast.files import written
 MAGIC = b"FETCACHE"
 HEADER_LIMIT = 1 << 16
 LIMIT = 4 << 30  # bytes of all compiled networks together
-KINDS = ("tensorrt", "timing", "runtime", "openvino")  # the folders that compiled networks lie in
 
 Key = Mapping[str, str]
 Content = bytes | memoryview
@@ -127,7 +127,7 @@ def write(kind: str, key: Key, content: Content) -> None:
 def entries() -> list[Entry]:
     """Every compiled network in the cache, by kind and name."""
     found = []
-    for kind in KINDS:
+    for kind in backends.declared("CACHES"):
         for path in sorted((cache_folder() / kind).rglob("*")):
             if path.is_file() and path.name != "lock":
                 opened, about = _open(path), path.stat()

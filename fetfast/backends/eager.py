@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fetfast.errors import BadPlan
-from fetfast.models import family
+from fetfast.models import FAMILIES, family
 from fetfast.plan import Plan
 from fetfast.spec import Stage
 
@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
     from fetfast.backends import Runner
 
+DEVICES = ("cuda", "cpu")
+PACKAGES = ("torch",)
+CACHES: tuple[str, ...] = ()
+THREADS = False
+
 
 def why_not(plan: Plan, device: str | None) -> str | None:
     if plan.precision == "int8":
         return "plain PyTorch does not run quantised plans; take backend openvino or tensorrt, or a plan in fp16"
+    if unknown := unlisted(plan):
+        return unknown
     if find_spec("torch") is None:
         return "PyTorch is missing; pip install torch"
     import torch
@@ -28,6 +35,14 @@ def why_not(plan: Plan, device: str | None) -> str | None:
     if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
         return "PyTorch sees no CUDA device; install the NVIDIA driver and a CUDA build of torch"
     return None
+
+
+def unlisted(plan: Plan) -> str | None:
+    """Why there are no modules of a plan's family, if there are none."""
+    if plan.spec.family in FAMILIES:
+        return None
+    known = ", ".join(FAMILIES)
+    return f"family {plan.spec.family[:40]!r} is none of this version's ({known}): only its graphs can be run"
 
 
 def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:

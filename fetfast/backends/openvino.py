@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from fetfast.backends import Runner
 
+DEVICES = ("cpu",)
+PACKAGES = ("openvino",)
+CACHES = ("openvino",)
+THREADS = True
+
 
 def why_not(plan: Plan, device: str | None) -> str | None:
     if device not in (None, "cpu"):

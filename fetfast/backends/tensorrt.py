@@ -23,6 +23,11 @@ from fetfast.spec import Stage
 if TYPE_CHECKING:
     from fetfast.backends import Runner
 
+DEVICES = ("cuda",)
+PACKAGES = ("tensorrt", "tensorrt-rtx-cu13")
+CACHES = ("tensorrt", "timing", "runtime")
+THREADS = False
+
 
 def why_not(plan: Plan, device: str | None) -> str | None:
     if device == "cpu":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fetfast.backends import tuned
 from fetfast.backends.batches import Captured, runner
-from fetfast.backends.eager import modules
+from fetfast.backends.eager import modules, unlisted
 from fetfast.backends.gpu import CAPTURING, TorchMemory, find
 from fetfast.errors import FetfastError, Unavailable
 from fetfast.plan import Plan
@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 
+DEVICES = ("cuda",)
+PACKAGES = ("torch", "triton", "cupy-cuda13x")
+CACHES: tuple[str, ...] = ()
+THREADS = False
+
 
 def why_not(plan: Plan, device: str | None) -> str | None:
     if plan.precision == "int8":
         return "the fused kernels do not run quantised plans; take backend tensorrt or openvino, or a plan in fp16"
+    if unknown := unlisted(plan):
+        return unknown
     if device == "cpu":
         return "the fused kernels run on NVIDIA GPUs, not on cpu; give device='cuda'"
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,12 +13,13 @@ import numpy as np
 
 from fetfast import assets, backends, image
 from fetfast.bench import floor
-from fetfast.bench.floor import Ceilings, Work
 from fetfast.engine import Engine
+from fetfast.environment import machine, threads
 from fetfast.face import Face
 from fetfast.image import Frame
-from fetfast.machine import machine, threads
 from fetfast.plan import SHIPPED, Plan
+from fetfast.profiling.roofline import Ceilings, Work
+from fetfast.profiling.timing import Timing, timed
 from fetfast.spec import REGIONS
 
 DRIVER, TARGET = (480, 640), (768, 768)  # height, width
@@ -66,15 +67,14 @@ def stream_step(engine: Engine, steps: int = 200) -> dict[str, Any]:
         if rivals:
             rivals.step()
             theirs.append([rivals.step() for _ in range(EAGER_RUNS)])
-        ceilings.measure(list(works.values()))
+        ceilings.measure(works.values())
     return {
         "suite": "stream",
         "machine": machine(),
         "plan": engine.plan.name,
         "backend": engine.backend,
         "steps": sum(map(len, blocks)),
-        "ceilings": {f"{device} copy": rate / 1e9 for device, rate in ceilings.copy.items()}
-        | {" ".join(key): rate / 1e9 for key, rate in ceilings.matmul.items()},
+        "ceilings": ceilings.figures,
         "eager": why,
         "eager_threads": rivals.threads if rivals else None,
         "rows": _rows(engine.backend, way, blocks, theirs, works, ceilings),
@@ -89,7 +89,7 @@ class _Run:
         self.target, self.drivers = engine.prepare(target()), drivers()
         self.face: Face | None = None
         self.count = 0
-        self.made: dict[str, set[str]] = {}  # stage -> the inputs that it had built in this step
+        self.made: dict[str, set[Hashable]] = {}  # stage -> the inputs that it had built in this step
         self.inputs: dict[str, dict[str, Any]] = {}
         self.outputs: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, Any] = {}
@@ -97,42 +97,35 @@ class _Run:
     def step(self, times: Stages) -> Stages:
         engine, frame = self.engine, self.drivers[self.count % len(self.drivers)]
         self.count += 1
-        with _timed(times, STEP), engine.place.here():
-            with _timed(times, TRACK):
+        with timed(times, STEP), engine.place.here():
+            with timed(times, TRACK):
                 self.face = engine.follow(frame, self.face)
             assert self.face is not None, "the astronaut's face was not found"
-            self.scene = scene = engine.scene(self.face, self.target, frame, **self.options)
-            for stage in engine.plan.spec.stages:
+            self.now = now = engine.step("transfer", self.face, self.target, frame, **self.options)
+            for stage in now.wiring.stages:
                 with self._building(times, stage.name):
-                    self.inputs[stage.name] = {tensor.name: scene.need(tensor.name) for tensor in stage.inputs}
-                with self.timed(times, f"network: {stage.name}"):
-                    self.outputs[stage.name] = engine.run_stage(stage.name, self.inputs[stage.name])
-                scene.tensors |= self.outputs[stage.name]
+                    self.inputs[stage.name] = now.inputs(stage)
+                with timed(times, f"network: {stage.name}", engine.place.wait):
+                    self.outputs[stage.name] = now.run(stage)
+            (output,) = now.wiring.outputs
             with self._building(times, PASTE):
-                self.parts = {part: scene.need(name) for part, name in engine.plan.spec.paste.items()}
-            with _timed(times, PASTE):
-                engine.compose(self.target, self.parts)()
+                self.parts = now.parts(output)
+            with timed(times, PASTE):
+                engine.finish(now, output, self.parts)()
         return times
 
     @contextmanager
-    def timed(self, times: Stages, name: str) -> Iterator[None]:
-        """As `_timed`, until what was begun is done."""
-        with _timed(times, name):
-            yield
-            self.engine.place.wait()
-
-    @contextmanager
     def _building(self, times: Stages, stage: str) -> Iterator[None]:
-        before = set(self.scene.tensors)
-        with self.timed(times, f"inputs: for {stage}"):
+        before = set(self.now.tensors)
+        with timed(times, f"inputs: for {stage}", self.engine.place.wait):
             yield
-        self.made[stage] = set(self.scene.tensors) - before
+        self.made[stage] = set(self.now.tensors) - before
 
     def works(self) -> dict[str, Work]:
         stages = self.engine.plan.spec.stages
         found = {TRACK: floor.tracking(), PASTE: floor.pasting(self.target.frame, self.parts)}
         found |= {f"network: {stage.name}": floor.network(self.engine, stage) for stage in stages}
-        return found | {f"inputs: for {name}": floor.inputs(self.scene, made) for name, made in self.made.items()}
+        return found | {f"inputs: for {name}": floor.inputs(self.now, made) for name, made in self.made.items()}
 
 
 class _Rivals:
@@ -151,9 +144,9 @@ class _Rivals:
         torch.set_num_threads(self.threads)
 
     def step(self) -> Stages:
-        times: Stages = {}
+        times, place = Stages(), self.run.engine.place
         for name, runner in self.runners.items():
-            with self.run.engine.place.here(), self.run.timed(times, f"network: {name}"):
+            with place.here(), timed(times, f"network: {name}", place.wait):
                 runner(self.run.inputs[name])
         return times
 
@@ -229,10 +222,7 @@ def _median(steps: list[Stages], name: str) -> float:
 
 
 def _spread(blocks: list[list[Stages]], name: str) -> dict[str, float]:
-    low, median, high, p95 = np.percentile(
-        [step[name] for block in blocks for step in block], (25, 50, 75, 95)
-    ).tolist()
-    return {"median_ms": median, "p95_ms": p95, "iqr_ms": high - low}
+    return Timing.of([step[name] for block in blocks for step in block]).figures
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -284,10 +274,3 @@ def _fit(frame: Frame, size: tuple[int, int]) -> Frame:
     left = (width - height) // 2
     out[:, left : left + height] = scaled
     return out
-
-
-@contextmanager
-def _timed(times: Stages, name: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    yield
-    times[name] = (time.perf_counter() - begin) * 1e3

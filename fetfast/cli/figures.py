@@ -62,9 +62,9 @@ def bench(
 def loop(plan: str | None, backend: str, driver: Path | None, target: Path | None, json_file: Path | None) -> None:
     """Runs the video loop as fast as it will go, and at a camera's pace: a minute or less."""
     from fetfast.engine import Engine
+    from fetfast.environment import machine
     from fetfast.evaluate.data import default
     from fetfast.live import bench as suite
-    from fetfast.machine import machine
 
     driver = driver or default("clips") / "single_face.mp4"
     figures = suite.run(Engine(plan, backend), driver, target or default("portraits") / "001.jpg")
@@ -80,20 +80,37 @@ def loop(plan: str | None, backend: str, driver: Path | None, target: Path | Non
 @click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
 @click.option("--every", type=click.IntRange(1), default=8, help="Drive by each Nth frame of a video; reenact all.")
 @click.option("--pairs", "known", type=FILE, help="Pairs made by fetfast synth: those held out are compared too.")
+@click.option("--only", help="Protocols by independent judges, separated by commas: actions, clip.")
+@click.option("--quick", is_flag=True, help="Six people and the plan alone.")
 @click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
 def evaluate(
     plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, known: Path | None,
-    json_file: Path | None,
+    only: str | None, quick: bool, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measures how well PLAN carries expressions over, and how well the target stays itself."""
+    if only:
+        return _judged(plan, backend, targets, tuple(only.split(",")), quick, json_file)
     from fetfast import evaluate as suite
     from fetfast.engine import Engine
-    from fetfast.machine import machine
+    from fetfast.environment import machine
 
     figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
     click.echo(suite.table(figures))
     if json_file:
         write_json(json_file, {"suite": "evaluate", "machine": machine()} | figures)
+
+
+def _judged(
+    plan: str | None, backend: str, targets: Path | None, only: tuple[str, ...], quick: bool, json_file: Path | None
+) -> None:
+    from fetfast.engine import Engine
+    from fetfast.environment import machine
+    from fetfast.evaluate import data, protocols
+
+    figures = protocols.run(Engine(plan, backend), only, quick, data.photos(targets) if targets else None)
+    click.echo(protocols.table(figures))
+    if json_file:
+        write_json(json_file, {"suite": "judged", "machine": machine()} | figures)
 
 
 @click.command()

@@ -44,7 +44,7 @@ def info(plan: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For other programs.")
 def doctor(as_json: bool) -> None:
     """Says what this machine can run, what it cannot and why, and tests itself."""
-    from fetfast import doctor as report
+    from fetfast import environment as report
 
     findings = report.examine()
     click.echo(json.dumps(findings, indent=1) if as_json else report.describe(findings))

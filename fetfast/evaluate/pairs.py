@@ -18,11 +18,11 @@ from fetfast.engine import Engine
 from fetfast.errors import BadInput
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face
-from fetfast.inputs import Scene, Target
 from fetfast.ops.crop import crop
 from fetfast.ops.paste import paste
 from fetfast.ops.topology import LIPS
-from fetfast.spec import BLENDSHAPES, REGIONS
+from fetfast.spec import BLENDSHAPES
+from fetfast.step import Target
 
 SIDE = 128
 SHOWN = ("copy", "warp", "net")
@@ -55,14 +55,11 @@ def _row(engine: Engine, pair: Mapping[str, NDArray]) -> NDArray[np.float64]:
     landmarks = np.pad(pair["target_points"] * side, ((0, 0), (0, 1))).astype(np.float32)
     face = Face(landmarks, np.zeros(len(BLENDSHAPES), np.float32), 1.0)
     spec = engine.plan.spec
-    scene = Scene(face, frame, Target(frame, [face], M[None], spec.resolution), 1.0, REGIONS)
-    scene.tensors["fused_points"] = np.array(pair["driven_points"])[None]
-    for stage in spec.stages:
-        if stage.name != "fuse":
-            scene.tensors |= engine.run_stage(stage.name, {i.name: scene.need(i.name) for i in stage.inputs})
-    parts = {part: scene.need(name)[0] for part, name in spec.paste.items()}
+    step = engine.step("transfer", face, Target(frame, [face], M[None]), frame)
+    step.tensors["driven_points"] = np.array(pair["driven_points"])[None]
+    result = engine.begin(step)()[0]
     wanted = crop(truth, M, SIDE)
-    pictures = (frame, paste(frame, M, flow=scene.need("first_flow")[0]), paste(frame, M, **parts))
+    pictures = (frame, paste(frame, M, flow=step.need("first_flow", spec.resolution)[0]), result)
     points = pair["driven_points"]
     face_area, mouth = face_box(points, SIDE), face_box(points[list(LIPS)], SIDE)
     shown = [crop(picture, M, SIDE) for picture in pictures]

@@ -19,8 +19,8 @@ from fetfast.engine import Engine
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
-from fetfast.inputs import Target
 from fetfast.ops.crop import crop
+from fetfast.step import Target
 
 SIDE = 128
 
@@ -50,9 +50,9 @@ def reenact(engine: Engine, frames: Iterable[Frame]) -> dict[str, float] | None:
 
 def follow(engine: Engine, target: Target, face: Face, frame: Frame, points: NDArray[np.float32]) -> Frame:
     """The target, its landmarks moved to `points` f32 [478, 2], crop units, whatever its plan makes of the driver."""
-    scene = engine.scene(face, target, frame)
-    scene.tensors |= engine.place.upload({"driven_points": points[None]})
-    return engine.compose(target, engine.run(scene))()
+    step = engine.step("transfer", face, target, frame)
+    step.tensors |= engine.place.upload({"driven_points": points[None]})
+    return engine.begin(step)()[0]
 
 
 def describe(figures: dict[str, float]) -> str:

@@ -169,8 +169,8 @@ class Loop:
         old.close()
 
     def _open_target(self, target: Any) -> Still | Moving:
-        resolution, settle = self._engine.plan.spec.resolution, self.mode == "relative"
-        opened = open_target(target, resolution, self._which, self._smooth, settle, self._hwaccel)
+        settle = self.mode == "relative"
+        opened = open_target(target, self._which, self._smooth, settle, self._hwaccel)
         self._reads["target"] = target
         return opened
 
@@ -284,18 +284,19 @@ class Loop:
         if view.target is None or moment.face is None or weight == 0:
             plain = view.frame.copy()
             return lambda: plain
-        with self.stats.timed("network"):
-            scene = self._engine.scene(
+        with self.stats.timed("step"):
+            step = self._engine.step(
+                "transfer",
                 self._sources(view, moment.face),
                 view.target,
                 moment.driver,
                 intensity=self.intensity,
                 regions=self.regions,
             )
-            parts = self._engine.run(scene)
-        with self.stats.timed("paste"):
-            take = self._engine.compose(view.target, parts)
-        return take if weight == 1 else cache(lambda: blend(view.frame, take(), weight))
+            results = self._engine.begin(step)
+        if weight == 1:
+            return lambda: results()[0]
+        return cache(lambda: blend(view.frame, results()[0], weight))
 
     def _sources(self, view: View, face: Face) -> Face | list[Face]:
         neutral = self._neutral.face

@@ -12,7 +12,7 @@ import numpy as np
 KEPT = 4096  # the newest times of each stage; memory stays flat
 SHARES = (50, 95, 99)
 # Stages that add up
-THREADS = (("capture",), ("face",), ("target",), ("network", "paste"), ("download",), ("encode",), ("show",))
+THREADS = (("capture",), ("face",), ("target",), ("step",), ("download",), ("encode",), ("show",))
 
 
 class Stats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import takewhile
@@ -14,11 +14,11 @@ import numpy as np
 from fetfast import image
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
-from fetfast.inputs import Target
 from fetfast.live.channel import Channel, start
 from fetfast.live.motion import CALIBRATION, Neutral, Smoother
 from fetfast.live.track import Tracker
 from fetfast.spec import REGIONS
+from fetfast.step import Target
 from fetfast.video import PLAIN, Reader, is_video
 
 
@@ -38,11 +38,11 @@ class Still:
     trouble: str | None = None
     colour = PLAIN
 
-    def __init__(self, picture: Any, resolution: int, which: str | int = "largest") -> None:
+    def __init__(self, picture: Any, which: str | int = "largest") -> None:
         (frame, *_), _, _ = image.read(picture, "target")
         name = str(picture) if isinstance(picture, str | os.PathLike) else "target"
         faces = select(Landmarker().detect(frame), which, name)
-        self._view = View(frame, Target.prepare(frame, faces, resolution), faces)
+        self._view = View(frame, Target.prepare(frame, faces), faces)
 
     def at(self, time: Fraction) -> View:
         return self._view
@@ -63,13 +63,12 @@ class Moving:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        resolution: int,
         which: str | int = "largest",
         smooth: float = 0.5,
         settle: bool = False,
         hwaccel: str = "auto",
     ) -> None:
-        self._path, self._resolution, self._which, self._smooth = path, resolution, which, smooth
+        self._path, self._which, self._smooth = path, which, smooth
         self._settle, self._hwaccel = settle, hwaccel
         with Reader(path, hwaccel) as reader:  # says at once what is wrong with it
             self.colour = reader.colour
@@ -77,14 +76,14 @@ class Moving:
         self._thread = start("target", self._frames(), self._channel)
         self._items = iter(self._channel)
         self._next = next(self._items, None)
-        self._buffers: dict[str, np.ndarray] = {}
+        self._buffers: dict[Hashable, np.ndarray] = {}
         self._view: View | None = None
 
     def at(self, time: Fraction) -> View:
         """What is seen at `time`, seconds, never earlier than the last time."""
         while self._next is not None and (self._view is None or self._next[0] <= time):
             _, frame, faces, resting = self._next
-            target = Target.prepare(frame, faces, self._resolution) if faces else None
+            target = Target.prepare(frame, faces) if faces else None
             if target is not None:
                 # Only the newest view is ever rendered: all of as many faces share their memory.
                 if len(faces) == self._count:
@@ -128,7 +127,6 @@ class Moving:
 
 def open_target(
     target: Any,
-    resolution: int,
     which: str | int = "largest",
     smooth: float = 0.5,
     settle: bool = False,
@@ -136,5 +134,5 @@ def open_target(
 ) -> Still | Moving:
     """A path, or any picture that `image.read` takes. Raises BadInput, NoFace."""
     if isinstance(target, str | os.PathLike) and is_video(target):
-        return Moving(target, resolution, which, smooth, settle, hwaccel)
-    return Still(target, resolution, which)
+        return Moving(target, which, smooth, settle, hwaccel)
+    return Still(target, which)

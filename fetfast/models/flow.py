@@ -17,7 +17,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fetfast.spec import BLENDSHAPES, LANDMARKS, Spec, Stage, TensorSpec
+from fetfast.spec import BLENDSHAPES, LANDMARKS, Output, Spec, Stage, Task, TensorSpec
 
 E = len(BLENDSHAPES)
 
@@ -38,8 +38,7 @@ SPECS = {
         size="small",
         resolution=128,
         stages=(FUSE,),
-        tasks=("transfer",),
-        paste={"flow": "first_flow"},
+        tasks={"transfer": Task((Output("target", {"flow": "first_flow"}),))},
     ),
 }
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from fetfast.models import flow
 from fetfast.models.layers import HeadF32, InstanceNorm, upsample
-from fetfast.spec import LANDMARKS, Spec, Stage, TensorSpec
+from fetfast.spec import LANDMARKS, Output, Spec, Stage, Task, TensorSpec
 
 STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no less than this is one
 POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
@@ -43,6 +43,10 @@ def _images(S: int, **channels: int) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, (count, S, S)) for name, count in channels.items())
 
 
+def _transfer(*parts: str) -> dict[str, Task]:
+    return {"transfer": Task((Output("target", {part: part for part in parts}),))}
+
+
 def paper(S: int = 256) -> Spec:
     """The published scale. S: a power of two, 256 or more."""
     return Spec(
@@ -53,8 +57,7 @@ def paper(S: int = 256) -> Spec:
             Stage("fuse", _images(S, source_map=1, target_map=1), _images(S, driven_map=1)),
             Stage("unet", _images(S, target=3, driven_map=1), _images(S, flow=2, mask=1, color=3)),
         ),
-        tasks=("transfer",),
-        paste={"flow": "flow", "mask": "mask", "color": "color"},
+        tasks=_transfer("flow", "mask", "color"),
         args={"fuse": [32, 64, 128, 256, 256], "unet": [64, 128, 256, 512, 512, 512, 512, 512]},
     )
 
@@ -66,7 +69,7 @@ def small(S: int = 128) -> Spec:
         paper(S),
         size="small",
         stages=(flow.FUSE, Stage("unet", inputs, _images(2 * S, flow=2, light=1, mask=1, color=3))),
-        paste={part: part for part in ("flow", "light", "mask", "color")},
+        tasks=_transfer("flow", "light", "mask", "color"),
         args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 20, 16]},
     )
 

@@ -64,6 +64,12 @@ def taps(M: Any, size: int) -> int:
     return ceil(np.clip(scale - 1e-3, 1, MAX_TAPS))
 
 
+def to_picture(crop: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A crop f32 [3, S, S] in -1 ... 1 as a picture u8 [S, S, 3]; what lies outside is clipped."""
+    levels = (crop.transpose(1, 2, 0) * 127.5 + 128).clip(0, 255)
+    return np.ascontiguousarray(levels.astype(np.uint8))
+
+
 def crop_reference(frame: Any, M: Any, size: int, flow: Any = None, out: Any = None) -> torch.Tensor:
     """The specification of `crop` in plain PyTorch. Computes in the dtype of `M` (f64 for an exact answer)."""
     import torch

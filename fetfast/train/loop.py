@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from fetfast.environment import commit
 from fetfast.errors import BadInput
 from fetfast.files import written
 from fetfast.models import family as family_module
@@ -311,14 +311,12 @@ def save(output: Path, modules: dict[str, nn.Module], **about: Any) -> None:
 
 def origin(pairs: Pairs, seed: int, begin: Plan | None) -> dict[str, Any]:
     """Where weights come from: command line, seed, commit, data, and the plan that they began with."""
-    source = Path(__file__).parent
     flow = Plan.open(SHIPPED / "flow_fp32.plan").provenance
-    command = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=source, capture_output=True, text=True)
     return {
         **{key: flow[key] for key in ("model", "licence")},  # to be kept with what is made of it
         "command": " ".join(["fetfast", *sys.argv[1:]]),
         "seed": seed,
-        "commit": command.stdout.strip() or "unknown",
+        "commit": commit(),
         "torch": torch.__version__,
         **({"begun_with": {key: begin.provenance.get(key) for key in ("command", "commit")}} if begin else {}),
         "data": {"pairs": len(pairs.trained), **pairs.about},

@@ -12,8 +12,8 @@ import plans
 
 from fetfast import bench
 from fetfast.engine import Engine
-from fetfast.inputs import Scene
 from fetfast.plan import Plan
+from fetfast.step import Step
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def test_the_parts_make_the_step(plan):
 
 def test_parts_are_built_anew_each_time(monkeypatch):
     calls = bench_engine.parts(Engine("flow_fp32", "openvino"))
-    built, need = [], Scene.need
+    built, need = [], Step.need
 
-    def noted(scene: Scene, name: str) -> np.ndarray:
-        built.append((name, name in scene.tensors))
-        return need(scene, name)
+    def noted(step: Step, name: str, side: int | None = None) -> np.ndarray:
+        built.append((name, (name, side) in step.tensors))
+        return need(step, name, side)
 
-    monkeypatch.setattr(Scene, "need", noted)
+    monkeypatch.setattr(Step, "need", noted)
     calls["inputs: for paste"]()
     assert ("first_flow", False) in built
 
@@ -59,8 +59,8 @@ def test_rows(flow):
 
 
 def test_a_wrong_backend_is_not_timed(flow, monkeypatch):
-    still = lambda name, inputs: {"fused_points": inputs["target_points"]}  # noqa: E731
-    monkeypatch.setattr(flow["openvino fp32"], "run_stage", still)
+    still = lambda inputs: {"fused_points": inputs["target_points"]}  # noqa: E731
+    monkeypatch.setitem(flow["openvino fp32"]._runners, "fuse", still)
     rows, wrong = bench_engine.measured("flow small", flow, rounds=1)
     assert rows == [] and len(wrong) == 1 and "openvino fp32" in wrong[0]
 

@@ -7,8 +7,10 @@ import numpy as np
 from fetfast import image
 from fetfast.face import Landmarker
 from fetfast.face.gaze import TO_LEFT, TO_RIGHT, conjugate
-from fetfast.inputs import Scene, Target, source_blendshapes, target_blendshapes
+from fetfast.inputs import source_blendshapes, target_blendshapes
+from fetfast.plan import Plan
 from fetfast.spec import BLENDSHAPES
+from fetfast.step import Step, Target, Wiring
 
 SURPRISE = Path(__file__).parents[2] / "demo" / "surprise.png"
 
@@ -39,6 +41,7 @@ def test_a_wide_eyed_face_is_not_given_on_as_squinting() -> None:
     (face,) = Landmarker(threads=1).detect(frame)
     left, right = turned(face.blendshapes[None])[0]
     assert left < -0.2 and right > 0.2, "read as crossed"
-    scene = Scene(face, frame, Target.prepare(frame, [face], 128), 1.0, ())
+    wiring = Wiring(Plan.open("flow_fp32").spec, "transfer")
+    scene = Step(wiring, {}, face, frame, Target.prepare(frame, [face]))
     for shown in (source_blendshapes(scene), target_blendshapes(scene)):
         assert np.ptp(turned(shown)) < 1e-6

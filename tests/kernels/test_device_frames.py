@@ -15,10 +15,11 @@ from steps import SIZE, face, on_host, picture
 import fetfast.engine
 from fetfast import backends, place
 from fetfast.engine import Engine
-from fetfast.inputs import DRAWN, READ, Target
+from fetfast.inputs import INPUTS
 from fetfast.place import Device
 from fetfast.plan import Plan
-from fetfast.spec import Stage, TensorSpec
+from fetfast.spec import Output, Stage, Task, TensorSpec
+from fetfast.step import Target
 
 S = 32  # side of the network's pictures
 
@@ -26,7 +27,7 @@ S = 32  # side of the network's pictures
 def prepare(seed, faces=1, like=None):
     size = SIZE
     middles = (0.5,) if faces == 1 else np.linspace(0.3, 0.7, faces)
-    target = Target.prepare(picture(seed, size), [face(seed + i, size, m) for i, m in enumerate(middles)], S)
+    target = Target.prepare(picture(seed, size), [face(seed + i, size, m) for i, m in enumerate(middles)])
     if like is not None:
         target.buffers = like.buffers
     return target
@@ -66,14 +67,15 @@ def engine(monkeypatch):
     monkeypatch.setattr(fetfast.engine, "Landmarker", lambda: None)
     monkeypatch.setattr(backends, "choose", lambda *_: ("eager", {}))
     monkeypatch.setattr(backends, "load", lambda *_: {"fuse": fuse, "paint": paint})
-    monkeypatch.setattr(backends, "gpu_of", lambda *_: None)
+    monkeypatch.setattr(backends, "tensors_on", lambda *_: None)
+    read = {name for name, row in INPUTS.items() if row.read}
     stages = (
-        stage("fuse", READ.keys() - {"target_frame", "source_frame", "driven_amount"}, ("fused_points",)),
-        stage("paint", DRAWN.keys() - {"driven_points"}, ("flow", "mask", "color")),
+        stage("fuse", read - {"target_frame", "source_frame", "driven_amount", "wanted_labels"}, ("fused_points",)),
+        stage("paint", INPUTS.keys() - read - {"driven_points"}, ("flow", "mask", "color")),
     )
     plan = Plan.open("flow_fp32")
-    parts = {part: part for part in ("flow", "mask", "color")}
-    return Engine(replace(plan, spec=replace(plan.spec, resolution=S, stages=stages, paste=parts)))
+    tasks = {"transfer": Task((Output("target", {part: part for part in ("flow", "mask", "color")}),))}
+    return Engine(replace(plan, spec=replace(plan.spec, resolution=S, stages=stages, tasks=tasks)))
 
 
 @pytest.fixture
@@ -118,20 +120,17 @@ def test_results_may_come_down_late_and_in_any_order(device_engine):
     steps = [(face(i), picture(i)) for i in range(6)]
     wanted = on_host(device_engine, [(source, prepare(0), frame) for source, frame in steps])
     target = prepare(0)
-    takes = [
-        device_engine.compose(target, device_engine.run(device_engine.scene(source, target, frame)))
-        for source, frame in steps
-    ]
+    takes = [device_engine.begin(device_engine.step("transfer", source, target, frame)) for source, frame in steps]
     for i in (3, 5, 0, 0, 1, 4, 2):
-        np.testing.assert_array_equal(takes[i](), wanted[i])
-        takes[i]()[:] = 0  # the taker's own
+        np.testing.assert_array_equal(takes[i]()[0], wanted[i])
+        takes[i]()[0][:] = 0  # the taker's own
 
 
 def test_two_results_are_under_way_and_no_more(device_engine):
     """Else a GPU slower than a live source would get further behind with every frame, and none would be dropped."""
     target, down, waiting = prepare(0), device_engine.place.down, []
     for i in range(6):
-        held = device_engine.compose(target, device_engine.run(device_engine.scene(face(i), target, picture(i))))
+        held = device_engine.begin(device_engine.step("transfer", face(i), target, picture(i)))
         waiting.append(len(down.waiting))
     assert waiting[1] == max(waiting) == place.UNDER_WAY == 2
     del held
@@ -154,7 +153,7 @@ def test_nothing_piles_up(device_engine, streams):
     blocks = streams.alive()
     for i in range(1, 6):
         held.append(device_engine.render(face(i), target, picture(i)))
-    dropped = device_engine.compose(target, device_engine.run(device_engine.scene(face(0), target, picture(0))))
+    dropped = device_engine.begin(device_engine.step("transfer", face(0), target, picture(0)))
     del dropped  # as a live loop's channel drops what is too old
     device_engine.place.down.run()
     assert streams.alive() == blocks == 0, "results handed out are not pinned, and blocks are let go"
@@ -166,10 +165,10 @@ def test_only_what_the_plan_needs_goes_up(monkeypatch, streams):
     engine = Engine("flow_fp32", "eager", "cpu")
     wanted = on_host(engine, [(face(1), prepare(0), None)])
     engine.place = Device("cpu")
-    scene = engine.scene(face(1), prepare(0))
-    shown = engine.compose(scene.target, engine.run(scene))()
+    step = engine.step("transfer", face(1), prepare(0))
+    (shown,) = engine.begin(step)()
     np.testing.assert_array_equal(shown, wanted[0])
-    assert streams.ups == 2 and {name for name in scene.tensors if name in READ} == {
+    assert streams.ups == 2 and {name for name in step.tensors if name in INPUTS and INPUTS[name].read} == {
         "source_blendshapes", "driven_amount"}  # fmt: skip
 
 
@@ -177,6 +176,6 @@ def test_where_frames_stay_on_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(backends, "find_spec", lambda name: True)
     asked = [("openvino", None), ("eager", "cpu"), ("triton", None), ("tensorrt", "cuda:1"), ("eager", None)]
-    assert [backends.gpu_of(*ask) for ask in asked] == [None, None, "cuda:0", "cuda:1", "cuda:0"]
+    assert [backends.tensors_on(*ask) for ask in asked] == [None, None, "cuda:0", "cuda:1", "cuda:0"]
     monkeypatch.setattr(backends, "find_spec", lambda name: name != "cupy")
-    assert backends.gpu_of("triton") is None
+    assert backends.tensors_on("triton") is None

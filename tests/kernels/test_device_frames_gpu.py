@@ -41,7 +41,7 @@ class TestOnGpu:
 
     def target(self, engine, seed, faces=1):
         found = [face(seed + i, self.size, middle) for i, middle in enumerate(np.linspace(0.3, 0.7, faces))]
-        return Target.prepare(smooth(seed, self.size), found, engine.plan.spec.resolution)
+        return Target.prepare(smooth(seed, self.size), found)
 
     def test_as_right_as_by_the_host(self, on_gpu, name):
         """Against f32: at most twice as far off as the same kernels' networks between the CPU's ops, or a tenth of a
@@ -76,7 +76,7 @@ class TestOnGpu:
         def step(i):
             target = moving[i % 3] if i % 2 else still
             target.tensors.clear()  # as if it were new
-            return on_gpu.compose(target, on_gpu.run(on_gpu.scene(face(i % 6), target)))
+            return on_gpu.begin(on_gpu.step("transfer", face(i % 6), target))
 
         wanted = [step(i)() for i in range(6)]
         late = []

@@ -127,13 +127,13 @@ def test_relative_mode_adds_the_drivers_change_to_the_targets_rest(
 ):
     """What the network is asked for. A picture rests as it is; a video as its calmest face of the first second, so that
     its own smile, which comes later, is replaced by the driver's."""
-    asked, scene = [], engine.scene
+    asked, step = [], engine.step
 
-    def spy(sources, target, *rest, **options):
+    def spy(task, sources, target, *rest, **options):
         asked.append((sources[0].blendshapes[SMILE], target.faces[0].blendshapes[SMILE]))
-        return scene(sources, target, *rest, **options)
+        return step(task, sources, target, *rest, **options)
 
-    monkeypatch.setattr(engine, "scene", spy)
+    monkeypatch.setattr(engine, "step", spy)
     at_rest, smiling = driver[0], driver[70]
     frames = [at_rest] * 60 + [smiling] * 12
     shown(engine, Frames(frames), clip if moving else portrait_file, mode="relative", smooth=0)

@@ -66,7 +66,7 @@ def test_live_reports_and_records(clip, portrait_file, tmp_path):
     assert done.exit_code == 0, done.output
     measured = json.loads(figures.read_text())
     assert measured["frames"] == length(out) == 72 and 5 < measured["fps"] < 31
-    assert set(measured["stages_ms"]) == {"capture", "face", "target", "network", "paste", "encode", "show"}
+    assert set(measured["stages_ms"]) == {"capture", "face", "target", "step", "encode", "show"}
     for row in (measured["latency_ms"], *measured["stages_ms"].values()):
         assert 0 <= row["p50"] <= row["p95"] <= row["p99"]
     assert measured["decoder"] == "h264 in software" and measured["bottleneck"] in (

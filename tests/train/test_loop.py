@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +13,13 @@ torch = pytest.importorskip("torch")
 
 from fetfast import export  # noqa: E402
 from fetfast.errors import BadInput  # noqa: E402
-from fetfast.inputs import Scene, Target  # noqa: E402
+from fetfast.face import Face  # noqa: E402
 from fetfast.models import unet  # noqa: E402
 from fetfast.ops.paste import paste  # noqa: E402
 from fetfast.ops.topology import CHAINS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
-from fetfast.spec import BLENDSHAPES, REGIONS  # noqa: E402
+from fetfast.spec import BLENDSHAPES  # noqa: E402
+from fetfast.step import Step, Target, Wiring  # noqa: E402
 from fetfast.train import calibrate, data, loop, losses, recipes  # noqa: E402
 
 R, S, N = 128, 64, 12
@@ -148,11 +148,11 @@ def test_networks_are_fed_in_training_what_they_are_fed_in_use(folder):
     frame = np.array(pairs.arrays["target"][1])
     M = np.array([[[R, 0, 0], [0, R, 0]]], np.float32)
     landmarks = np.c_[pairs.arrays["target_points"][1] * R, np.zeros(478)].astype(np.float32)
-    face = SimpleNamespace(landmarks=landmarks, blendshapes=np.zeros(52, np.float32))
-    scene = Scene(face, None, Target(frame, [face], M, S), 1.0, REGIONS)
-    scene.tensors["fused_points"] = pairs.arrays["driven_points"][1:2]
-    for tensor in unet.small(S).stage("unet").inputs:
-        assert np.allclose(batch[tensor.name].numpy(), scene.need(tensor.name), atol=1e-5), tensor.name
+    face = Face(landmarks, np.zeros(52, np.float32), 1.0)
+    step = Step(Wiring(unet.small(S), "transfer"), {}, face, None, Target(frame, [face], M))
+    step.tensors["driven_points"] = pairs.arrays["driven_points"][1:2]
+    for name, wanted in step.inputs(unet.small(S).stage("unet")).items():
+        assert np.allclose(batch[name].numpy(), wanted, atol=1e-5), name
 
 
 def test_the_true_flow_is_seen_from_any_crop():

@@ -1,12 +1,14 @@
-"""`fetfast doctor`: what this machine can run, what it cannot, and why."""
+"""Where things run: what a figure needs beside it, and `fetfast doctor`: what this machine can run, and why not."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
 import time
 from dataclasses import asdict
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,74 @@ import numpy as np
 from fetfast import __version__, assets, backends
 from fetfast.backends import cache, gpu
 from fetfast.errors import FetfastError
-from fetfast.machine import processor
 from fetfast.plan import Plan
 
-PACKAGES = ("numpy", "openvino", "onnx", "safetensors", "pillow", "torch", "triton", "cupy-cuda13x", "tensorrt",
-            "tensorrt-rtx-cu13", "av", "opencv-python-headless")  # fmt: skip
+ROOT = Path(__file__).parents[1]
+CODE = ("fetfast", "kernels", "csrc")  # what figures depend on: a change elsewhere does not make them dirty
+PACKAGES = ("numpy", "openvino", "onnx", "safetensors", "pillow", "torch", "triton", "cupy-cuda13x", "onnxruntime",
+            "tensorrt", "tensorrt-rtx-cu13", "av", "opencv-python-headless")  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """What stands beside figures: class ("cpu-2", or a GPU's short name: figures of one class are compared), device,
+    cores, threads, versions, commit and time."""
+    names = [found.name for found in gpu.gpus()]
+    return {
+        "class": short(names[0]) if names else f"cpu-{threads()}",
+        "device": names[0] if names else processor(),
+        "cores": os.cpu_count(),
+        "threads": threads(),
+        "versions": {"python": platform.python_version()} | {name: v for name, v in versions().items() if v},
+        "commit": commit(),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def threads() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def short(name: str) -> str:
+    """ "NVIDIA H100 80GB HBM3" -> "h100"."""
+    number = re.search(r"\b[a-z]*\d+\w*", name.lower())
+    return number[0] if number else name.lower().replace(" ", "-")
+
+
+def versions() -> dict[str, str | None]:
+    """Of each package that matters here, None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def commit() -> str:
+    """The checkout's commit, with "-dirty" where its code was changed; the release where there is no checkout; and
+    "unknown" where git does not say. FETFAST_COMMIT overrides it: for a checkout without its history."""
+    if given := os.environ.get("FETFAST_COMMIT"):
+        return given
+    if not (ROOT / ".git").exists():
+        return __version__
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    try:
+        asked = git("rev-parse", "--short", "HEAD")
+        changed = git("diff", "--quiet", "HEAD", "--", *CODE).returncode
+    except OSError:  # no git here
+        return "unknown"
+    return "unknown" if asked.returncode else asked.stdout.strip() + ("-dirty" if changed else "")
 
 
 def examine() -> dict[str, Any]:
@@ -32,12 +97,12 @@ def examine() -> dict[str, Any]:
         "machine": {"system": platform.platform(), "cpu": processor(), "cores": os.cpu_count()},
         "driver": gpu.driver_version(),
         "gpus": [asdict(found) for found in gpu.gpus()],
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": versions(),
         "assets": {name: str(found) if found else None for name, found in assets.cached().items()},
         "cache": {
             "folder": str(assets.cache_folder()),
-            "bytes": _size(assets.cache_folder()),
-            "compiled": {kind: _compiled(kind) for kind in cache.KINDS},
+            "bytes": sum(file.stat().st_size for file in assets.cache_folder().rglob("*") if file.is_file()),
+            "compiled": {kind: _compiled(kind) for kind in backends.declared("CACHES")},
         },
         "plan": plan.name,
         "backends": backends.examine(plan),
@@ -90,14 +155,3 @@ def _self_test(plan: Plan) -> dict[str, Any]:
 def _compiled(kind: str) -> dict[str, int]:
     entries = [entry for entry in cache.entries() if entry.kind == kind]
     return {"files": len(entries), "bytes": sum(entry.size for entry in entries)}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _size(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())

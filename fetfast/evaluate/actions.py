@@ -1,0 +1,113 @@
+"""One action at a time: how much of a driver's own motion the result shows, where, and what moves that should not.
+
+Drivers show a blink, a wink, raised brows ... and nothing else (`actors.py`), at 0, half and all of it. Motion is
+measured between pictures of one person, the result at rest (driven by the driver at rest) and the result under the
+action, as it is between the driver's own two pictures (`motion.py`). Figures, each a ratio of sums over drivers:
+
+    blink, lid open, right      the result's motion along that axis over the driver's: 1 is all of it
+    blink                       the same, of all parts and sides that the action moves
+    blink, half                 the same between rest and half of the action
+    blink, cross-talk           mean motion of parts at which the driver stays still, over the driver's own motion
+    blink, eye ratio            of the eye aspect ratio under the action, result's over driver's
+    wink right, other eye       how much the other eye's opening changes, over what the driver's winking eye does
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fetfast.evaluate.actors import ACTIONS, Action, Actor
+from fetfast.evaluate.figures import Record
+from fetfast.evaluate.motion import SIDES, Motion, along, motion, size
+from fetfast.evaluate.points import Look
+from fetfast.evaluate.setup import Setup
+from fetfast.face import Face
+from fetfast.image import Frame
+
+STILL = 0.15  # of an action's main motion: a part of the driver that moves less should not move
+LEVELS = (0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What a driver shows: at rest, and of each action the pictures, faces and motions at LEVELS."""
+
+    name: str
+    rest: tuple[Frame, Face]
+    shown: dict[str, list[tuple[Frame, Face]]]
+    looks: dict[str, list[Look]]
+    motions: dict[str, list[Motion]]
+
+
+def perform(setup: Setup, actor: Actor, actions: list[str]) -> Performance:
+    """Raises NoFace where the actor's face is not found."""
+    frame = actor.act(actions[0], 0)
+    rest = setup.read(frame, actor.name)
+    M = setup.crop(rest)
+    still = setup.look(frame, M)
+    performance = Performance(actor.name, (frame, rest), {}, {}, {})
+    for action in actions:
+        frames = [actor.act(action, level) for level in LEVELS]
+        # as in a stream: the face is followed from rest
+        faces = [setup.landmarker.track(shown, rest) or rest for shown in frames]
+        performance.shown[action] = list(zip(frames, faces, strict=True))
+        looks = [setup.look(shown, M) for shown in frames]
+        performance.looks[action], performance.motions[action] = looks, motion(still, *looks)
+    return performance
+
+
+def run(setup: Setup, actors: list[Actor], each: int, kind: str = "") -> Iterator[Record]:
+    """Every person driven by `each` of the actors, taking turns."""
+    actions = list(ACTIONS)
+    stage = [perform(setup, actor, actions) for actor in setup.bar(actors, f"actors{kind}")]
+    for n, person in enumerate(setup.bar(setup.people, f"actions{kind}")):
+        for k in range(min(each, len(stage))):
+            driver = stage[(n * each + k) % len(stage)]
+            for method, transfer in setup.methods.items():
+                rest = setup.look(transfer(person, driver.rest[1], driver.rest[0]), person.M)
+                for action in actions:
+                    if method == "driver":
+                        looks, moved = driver.looks[action], driver.motions[action]
+                    else:
+                        results = [transfer(person, face, frame) for frame, face in driver.shown[action]]
+                        looks = [setup.look(result, person.M) for result in results]
+                        moved = motion(rest, *looks)
+                    for figure, top, below in compared(action, moved, looks, driver):
+                        yield Record(figure, method, person.name, top, below)
+
+
+def compared(
+    action: str, moved: list[Motion], looks: list[Look], driver: Performance
+) -> Iterator[tuple[str, float, float]]:
+    """Figures of one result, as (name, numerator, denominator)."""
+    what: Action = ACTIONS[action]
+    own = driver.motions[action]
+    total = np.zeros((len(LEVELS), 2))
+    for part, axis in what.seen:
+        for side in what.sides:
+            pairs = np.array([[along(m, part, axis, side) for m in both] for both in zip(moved, own, strict=True)])
+            pairs *= np.sign(pairs[-1:, 1:])  # along the driver's own direction
+            pairs = np.nan_to_num(pairs)  # an iris that a shut eye hides has not moved
+            total += pairs
+            yield f"{action}, {part} {axis}, {side}", *pairs[-1]
+    yield action, *total[1]
+    yield f"{action}, half", *total[0]
+    seen = {(part, side) for part, _ in what.seen for side in what.sides}
+    sizes = {place: size(own[-1], *place) for place in own[-1]}
+    main = max(sizes[place] for place in seen)
+    blinks = any(part == "lid" for part, _ in what.seen)
+    still = [
+        p for p, amount in sizes.items() if p not in seen and amount < STILL * main and not (blinks and p[0] == "iris")
+    ]
+    crossed = np.nan_to_num([size(moved[-1], *place) for place in still])
+    if len(still):
+        yield f"{action}, cross-talk", float(np.mean(crossed)), main
+    if action == "blink":
+        yield "blink, eye ratio", float(looks[-1].lids.sum()), float(driver.looks[action][-1].lids.sum())
+    if len(what.sides) == 1 and blinks:
+        (side,) = what.sides
+        other = SIDES[1 - SIDES.index(side)]
+        yield f"{action}, other eye", abs(moved[-1]["lid", other][1]), abs(own[-1]["lid", side][1])
