@@ -34,9 +34,9 @@ def pairs(engine: Engine, folder: Path, count: int | None = None) -> dict[str, f
     from fetfast.train.data import Pairs
 
     found = Pairs.open(folder)
-    if not len(found.held_out):
+    if not len(found.validation):
         raise BadInput(f"pairs(): {folder} holds out nobody; make pairs of more people: fetfast synth")
-    rows = found.held_out if count is None else found.held_out[:: max(1, len(found.held_out) // count)][:count]
+    rows = found.validation if count is None else found.validation[:: max(1, len(found.validation) // count)][:count]
     scores = []
     for row in tqdm(rows, "pairs", disable=None, leave=False):
         scores.append(_row(engine, {name: array[row] for name, array in found.arrays.items()}))

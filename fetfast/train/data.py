@@ -6,7 +6,7 @@ A set of pairs is a folder of NumPy arrays, one row a pair, read through the mem
     target_points.npy, driven_points.npy             f32 [N, 478, 2]   their landmarks, crop units
     target_blendshapes.npy, source_blendshapes.npy   f32 [N, 52]       e1 of B, and e2 as it is read off another face A
     person.npy                                       i32 [N]           who B is
-    about.json                                       how the pairs were made, and the persons held out
+    about.json                                       how the pairs were made, and "held_out": the persons for validation
 
 and, where `fetfast synth` knows them,
 
@@ -77,13 +77,13 @@ OPTIONAL: dict[str, tuple[str, tuple[int | None, ...]]] = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """N pairs: `arrays` as above, `about` what made them, `trained` and `held_out` i64 rows for training and for
-    measuring. The persons of one never appear in the other."""
+    """N pairs: `arrays` as above, `about` what made them, `training` and `validation` i64 rows, of different
+    persons."""
 
     arrays: dict[str, NDArray[Any]]
     about: dict[str, Any]
-    trained: NDArray[np.int64]
-    held_out: NDArray[np.int64]
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
     folder: Path
 
     @classmethod
@@ -96,7 +96,7 @@ class Pairs:
                 if name in ROWS or (folder / f"{name}.npy").exists()
             }
             about = json.loads((folder / "about.json").read_text())
-            held_out = np.isin(arrays["person"], about["held_out"])
+            validation = np.isin(arrays["person"], about["held_out"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{folder} is no set of training pairs ({error}); make one: fetfast synth") from error
         count, size, *_ = *arrays["target"].shape, 1, 1  # too few axes are refused below
@@ -108,7 +108,7 @@ class Pairs:
                     f"{folder}/{name}.npy is {got.dtype} {list(got.shape)}, expected {dtype} {list(wanted)};"
                     " make the pairs again: fetfast synth"
                 )
-        return cls(arrays, about, np.flatnonzero(~held_out), np.flatnonzero(held_out), folder)
+        return cls(arrays, about, np.flatnonzero(~validation), np.flatnonzero(validation), folder)
 
     @cached_property
     def readings(self) -> NDArray[np.float32]:
@@ -287,7 +287,7 @@ def expressions(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random
     source, target = conjugate(source), conjugate(target)
     points = np.array(pairs.arrays["target_points"][rows])
     if rng is not None:
-        mine, theirs = pairs.arrays["person"][rows], pairs.arrays["person"][rng.choice(pairs.trained, len(rows))]
+        mine, theirs = pairs.arrays["person"][rows], pairs.arrays["person"][rng.choice(pairs.training, len(rows))]
         source = np.clip(source - pairs.bias[mine] + pairs.bias[theirs], 0, 1)
         points += rng.normal(0, NOISE, points.shape).astype(np.float32)
     out = {
@@ -322,9 +322,9 @@ def batches(
 
     def batch(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([seed, step])
-        return make(pairs, rng.choice(pairs.trained, count, p=chance), size, rng)
+        return make(pairs, rng.choice(pairs.training, count, p=chance), size, rng)
 
-    chance = (1 + OPENING * pairs.opening + BLINKING * pairs.blinking)[pairs.trained]
+    chance = (1 + OPENING * pairs.opening + BLINKING * pairs.blinking)[pairs.training]
     chance /= chance.sum()
     pool = ThreadPoolExecutor(1)
     try:

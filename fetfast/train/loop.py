@@ -1,10 +1,10 @@
-"""The training loop: any family's recipes, one stage after the other, to one weights file.
+"""The training loop: a family's recipes, one after the other, to one weights file.
 
-While it runs a stage writes into its own folder
+While it runs a recipe writes into its own folder
 
-    log.csv         a row now and then: step, seconds, each term of the loss, each figure on held-out pairs
+    log.csv         a row now and then: step, seconds, each term of the losses, each figure on validation pairs
     curves.png      the log, drawn
-    sheet.png       what the network makes of held-out pairs, now
+    sheet.png       what the networks make of validation pairs, now
     checkpoint.pt   all that it takes to go on as if never interrupted
 
 Every random draw depends on the seed and the step alone, so a run that is resumed takes the steps that it would have
@@ -21,16 +21,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -39,46 +36,16 @@ from fetfast.errors import BadInput
 from fetfast.files import written
 from fetfast.models import family as family_module
 from fetfast.plan import KEY, SHIPPED, Plan
-from fetfast.spec import Spec, Stage
+from fetfast.spec import Spec
 from fetfast.train.data import Pairs, batches
-from fetfast.train.losses import critic_loss
-from fetfast.train.recipes import RECIPES, Batch, Recipe
+from fetfast.train.recipe import Batch, Recipe
+from fetfast.train.recipes import recipes
 from fetfast.train.report import draw_curves, draw_sheet, write_log
+from fetfast.train.run import Run, advance, start
 
-WARM_UP = 200  # steps
-EMA = 0.999
-HELD_OUT = 48  # pairs looked at while training; all of them at the end
+VALIDATION = 48  # pairs looked at while training; all of them at the end
 SHEET = 8
 LOG_SECONDS = 120.0
-
-
-@dataclass
-class Run:
-    """One stage on its way: all that changes while it is trained, which is what a checkpoint holds."""
-
-    module: nn.Module
-    average: nn.Module  # the moving average of its weights: what is measured and kept
-    optimizer: torch.optim.Optimizer
-    critic: nn.Module | None
-    critic_optimizer: torch.optim.Optimizer | None
-    step: int = 0
-    seconds: float = 0.0
-    data: list[str] = field(default_factory=list)  # digests of the sets of pairs that it has seen
-    log: list[dict[str, float]] = field(default_factory=list)
-
-    def state(self) -> dict[str, Any]:
-        parts = {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
-        return {name: part.state_dict() for name, part in parts.items()} | {
-            "step": self.step, "seconds": self.seconds, "data": self.data, "log": self.log,
-        }  # fmt: skip
-
-    def load(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            part = getattr(self, name)
-            if hasattr(part, "load_state_dict"):
-                part.load_state_dict(value)
-            else:
-                setattr(self, name, value)
 
 
 def train(
@@ -99,98 +66,65 @@ def train(
     `fetfast build` takes.
 
     begin: a plan of that family whose weights are begun with, as far as they fit: a stage not trained keeps them.
-    stage: train this one alone; the others keep the weights that `folder` holds of them, or start as they are.
-    minutes, steps: each stage trained ends at whichever comes first; None: the recipe's own steps.
+    stage: train this one alone, with those that its recipe trains together with it; the others keep the weights that
+    `folder` holds of them, or start as they are.
+    minutes, steps: each recipe ends at whichever comes first; None: its own steps.
     device: None takes a GPU where there is one. folder: where runs are kept and resumed from; None: beside `output`.
-    Returns the figures on held-out pairs by stage, which the file carries too. Raises BadInput.
+    Returns the figures on validation pairs by recipe, which the file carries too. Raises BadInput.
     """
-    if (family, size) not in RECIPES:
-        raise BadInput(f"train(): no recipe for {family} {size}, expected one of {', '.join(map(' '.join, RECIPES))}")
-    recipes = RECIPES[family, size]
-    if stage is not None and stage not in [recipe.stage for recipe in recipes]:
-        raise BadInput(f"train(): stage is {stage!r}, expected one of {', '.join(r.stage for r in recipes)}")
+    rows = recipes(family, size)
+    known = [name for recipe in rows for name in recipe.stages]
+    if stage is not None and stage not in known:
+        raise BadInput(f"train(): stage is {stage!r}, expected one of {', '.join(known)}")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = folder or output.with_suffix("")
     pairs = Pairs.open(data)
     spec = family_module(family).SPECS[size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        modules = family_module(family).build(spec)
+        stages = {name: module.to(place) for name, module in family_module(family).build(spec).items()}
     figures: dict[str, Any] = {}
-    taken = dict(begin.provenance.get("trained", {})) if begin else {}
-    for recipe in recipes:
-        run = start(recipe, modules[recipe.stage].to(place), seed, begin)
-        file = folder / recipe.stage / "checkpoint.pt"
+    trained = dict(begin.provenance.get("trained", {})) if begin else {}
+    for recipe in rows:
+        run = start(recipe, stages, seed, begin)
+        file = folder / recipe.name / "checkpoint.pt"
         if file.exists():
-            run.load(torch.load(file, map_location=place, weights_only=True))
-        if stage in (None, recipe.stage):
+            run.load(file)
+        if stage is None or stage in recipe.stages:
             run.data = list(dict.fromkeys([*run.data, pairs.digest]))
-            advance(run, recipe, spec, pairs, file.parent, minutes=minutes, steps=steps or recipe.steps, seed=seed)
-        modules[recipe.stage] = run.average
+            train_recipe(run, recipe, spec, pairs, file.parent, minutes=minutes, steps=steps or recipe.steps, seed=seed)
+        stages |= {name: average.module for name, average in run.averages.items()}
         if run.step:
-            figures[recipe.stage] = measure(run.average, recipe, spec, pairs)
-            before = {"begun_with": taken[recipe.stage]} if recipe.stage in taken else {}
-            taken[recipe.stage] = {
+            figures[recipe.name] = measure(run, recipe, spec, pairs, pairs.validation)
+            before = {"begun_with": trained[recipe.name]} if recipe.name in trained else {}
+            trained[recipe.name] = {
                 "steps": run.step, "minutes": round(run.seconds / 60, 1), "data": run.data, **before,
             }  # fmt: skip
-    save(output, modules, provenance=origin(pairs, seed, begin) | {"trained": taken}, metrics=figures)
+    save(output, stages, provenance=origin(pairs, seed, begin) | {"trained": trained}, metrics=figures)
     return figures
 
 
-def start(recipe: Recipe, module: nn.Module, seed: int, begin: Plan | None = None) -> Run:
-    """A run before its first step. Raises BadInput where nothing of the plan it shall begin with fits."""
-    if recipe.start is not None:
-        recipe.start(module)
-    if begin is not None:
-        take(module, recipe.stage, begin)
-    average = deepcopy(module).eval().requires_grad_(False)
-    critic = critic_optimizer = None
-    if recipe.critic is not None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 1)
-            critic = recipe.critic().to(next(module.parameters()).device)
-        critic_optimizer = torch.optim.Adam(critic.parameters(), recipe.rate, betas=(0.5, 0.99))
-    optimizer = torch.optim.AdamW(module.parameters(), recipe.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    return Run(module.train(), average, optimizer, critic, critic_optimizer)
-
-
-def take(module: nn.Module, stage: str, plan: Plan) -> None:
-    """Gives the module those weights of the plan's stage that have the name and shape of one of its own. A convolution
-    that has gained inputs since begins with zeros for them, and one that has lost some without their weights: they are
-    taken for its last ones."""
-    own = module.state_dict()
-    fits = {}
-    for name, weight in plan.stage_weights(stage).items():
-        value = torch.tensor(weight.astype(np.float32))
-        layer = module.get_submodule(name.rpartition(".")[0]) if name in own else None
-        if isinstance(layer, nn.Conv2d) and value.ndim == 4:
-            value = F.pad(value, (0, 0, 0, 0, 0, own[name].shape[1] - value.shape[1]))  # less than 0: cut off
-        if name in own and own[name].shape == value.shape:
-            fits[name] = value
-    if not fits:
-        raise BadInput(f"train(): no weight of {plan.name} fits stage {stage}; begin with a plan of the same family")
-    module.load_state_dict(fits, strict=False)
-    tqdm.write(f"{stage}: begins with {len(fits)} of {len(own)} tensors of {plan.name}")
-
-
-def advance(
+def train_recipe(
     run: Run, recipe: Recipe, spec: Spec, pairs: Pairs, folder: Path, *, minutes: float | None, steps: int, seed: int
 ) -> None:
     """Train until `steps` or `minutes` are full, counted from the run's very first step."""
     folder.mkdir(parents=True, exist_ok=True)
-    stage = spec.stage(recipe.stage)
     began, last_log = time.perf_counter() - run.seconds, time.perf_counter()
     sums: dict[str, float] = {}
     first = run.step
     source = batches(pairs, recipe.batch, spec.resolution, recipe.count, seed, first)
-    with interrupts() as interrupted, tqdm(total=steps, initial=first, desc=recipe.stage, disable=None) as bar:
+    with (
+        torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []),
+        interrupts() as interrupted,
+        tqdm(total=steps, initial=first, desc=recipe.name, disable=None) as bar,
+    ):
         while run.step < steps and not interrupted:
             run.seconds = time.perf_counter() - began
             clock = run.seconds / (60 * minutes) if minutes else 0.0
             if clock >= 1:
                 break
             progress = max((run.step + 0.5) / steps, clock)
-            terms = step(run, recipe, stage, next(source), progress)
+            terms = advance(run, recipe, spec, next(source), progress, seed)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value
             bar.update()
@@ -223,79 +157,39 @@ def interrupts() -> Iterator[list[int]]:
             signal.signal(kind, handler)
 
 
-def step(run: Run, recipe: Recipe, stage: Stage, batch: Batch, progress: float) -> dict[str, float]:
-    """One step of the optimizer, and of the critic's once it has joined; returns the terms of the loss."""
-    device = next(run.module.parameters()).device
-    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-    rate = recipe.rate * min(1.0, (run.step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-    critic = run.critic if progress >= recipe.critic_after else None
-    half = torch.autocast(device.type, torch.bfloat16, enabled=not stage.precise)
-
-    if critic is not None:
-        critic.requires_grad_(False)
-    with half:
-        terms, judged = recipe.loss(run.module, stage, batch, critic)
-    update(run.optimizer, sum(terms.values(), torch.zeros((), device=device)), rate)
-    if critic is not None and judged is not None and run.critic_optimizer is not None:
-        critic.requires_grad_(True)
-        with half:
-            loss = critic_loss(critic, *judged)
-        update(run.critic_optimizer, loss, rate)
-
-    run.step += 1
-    keep = min(EMA, (1 + run.step) / (10 + run.step))
-    with torch.no_grad():
-        for mean, value in zip(run.average.parameters(), run.module.parameters(), strict=True):
-            mean.lerp_(value, 1 - keep)
-    return {name: float(term.detach()) for name, term in terms.items()}
-
-
-def update(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 5.0)
-    if norm.isfinite():  # one step that overflows would spoil all weights, and with them every later step
-        optimizer.step()
-
-
 @torch.no_grad()
-def measure(module: nn.Module, recipe: Recipe, spec: Spec, pairs: Pairs, count: int | None = None) -> dict[str, float]:
-    """The recipe's figures, averaged over `count` held-out pairs spread evenly, or all."""
-    held_out = pairs.held_out
-    rows = held_out if count is None else held_out[:: max(1, len(held_out) // count)][:count]
-    device = next(module.parameters()).device
+def measure(run: Run, recipe: Recipe, spec: Spec, pairs: Pairs, rows: NDArray[np.int64]) -> dict[str, float]:
+    """The recipe's figures, averaged over these rows."""
     found: dict[str, list[Tensor]] = {}
     for part in np.array_split(rows, math.ceil(len(rows) / 16)):
-        batch = {name: t.to(device) for name, t in recipe.batch(pairs, part, spec.resolution, None).items()}
-        for name, values in recipe.measure(module, spec.stage(recipe.stage), batch).items():
+        batch = _plain(run, recipe, spec, pairs, part)
+        for name, values in recipe.measure(run.shown, spec, batch).items():
             found.setdefault(name, []).append(values)
     return {name: round(float(torch.cat(values).mean()), 4) for name, values in found.items()}
 
 
+def _plain(run: Run, recipe: Recipe, spec: Spec, pairs: Pairs, rows: NDArray[np.int64]) -> Batch:
+    """A batch of these rows as they are, where the networks are."""
+    return {name: t.to(run.device) for name, t in recipe.batch(pairs, rows, spec.resolution, None).items()}
+
+
+def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """`count` of the rows, evenly spread, or all."""
+    return rows[:: max(1, len(rows) // count)][:count]
+
+
 def report(run: Run, recipe: Recipe, spec: Spec, pairs: Pairs, folder: Path, terms: dict[str, float]) -> None:
     """Measure, write log, curves and sheet, and save the checkpoint, of which one is always whole."""
-    figures = measure(run.average, recipe, spec, pairs, HELD_OUT)
+    figures = measure(run, recipe, spec, pairs, spread(pairs.validation, VALIDATION))
     run.log.append({"step": run.step, "seconds": round(run.seconds, 1), **terms, **figures})
     write_log(run.log, folder / "log.csv")
     draw_curves(run.log, list(terms), list(figures), folder / "curves.png")
     if recipe.sheet is not None:
-        rows = pairs.held_out[:: max(1, len(pairs.held_out) // SHEET)][:SHEET]
         with torch.no_grad():
-            device = next(run.average.parameters()).device
-            batch = {name: t.to(device) for name, t in recipe.batch(pairs, rows, spec.resolution, None).items()}
-            draw_sheet(recipe.sheet(run.average, spec.stage(recipe.stage), batch), folder / "sheet.png")
-    checkpoint(folder / "checkpoint.pt", run.state())
-    tqdm.write(f"{recipe.stage} step {run.step}: " + "  ".join(f"{k} {v:.3f}" for k, v in (terms | figures).items()))
-
-
-def checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state of a run. Raises BadInput."""
-    content = BytesIO()  # on a full disk PyTorch would raise a RuntimeError that does not say so
-    torch.save(state, content)
-    with written(path) as file:
-        file.write_bytes(content.getbuffer())
+            batch = _plain(run, recipe, spec, pairs, spread(pairs.validation, SHEET))
+            draw_sheet(recipe.sheet(run.shown, spec, batch), folder / "sheet.png")
+    run.save(folder / "checkpoint.pt")
+    tqdm.write(f"{recipe.name} step {run.step}: " + "  ".join(f"{k} {v:.3f}" for k, v in (terms | figures).items()))
 
 
 def save(output: Path, modules: dict[str, nn.Module], **about: Any) -> None:
@@ -319,5 +213,5 @@ def origin(pairs: Pairs, seed: int, begin: Plan | None) -> dict[str, Any]:
         "commit": commit(),
         "torch": torch.__version__,
         **({"begun_with": {key: begin.provenance.get(key) for key in ("command", "commit")}} if begin else {}),
-        "data": {"pairs": len(pairs.trained), **pairs.about},
+        "data": {"pairs": len(pairs.training), **pairs.about},
     }

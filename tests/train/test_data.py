@@ -15,7 +15,7 @@ ABOUT = {"held_out": [1]}
 def test_sets_without_the_optional_arrays_open_as_before(tmp_path):
     create(tmp_path / "old", N, R, ABOUT)["person"][:] = range(N)
     old = Pairs.open(tmp_path / "old")
-    assert set(old.arrays) == set(ROWS) and old.held_out.tolist() == [1] and old.trained.tolist() == [0, 2]
+    assert set(old.arrays) == set(ROWS) and old.validation.tolist() == [1] and old.training.tolist() == [0, 2]
     new = create(tmp_path / "new", N, R, ABOUT, OPTIONAL)
     new["person"][:] = range(N)
     assert new["mask"].shape == (N, R, R) and new["label"].dtype == np.uint8 and new["source"].dtype == np.int32

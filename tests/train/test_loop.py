@@ -20,7 +20,11 @@ from fetfast.ops.topology import CHAINS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.spec import BLENDSHAPES  # noqa: E402
 from fetfast.step import Step, Target, Wiring  # noqa: E402
-from fetfast.train import calibrate, data, loop, losses, recipes  # noqa: E402
+from fetfast.train import calibrate, data, loop  # noqa: E402
+from fetfast.train import run as runs  # noqa: E402
+from fetfast.train.losses import faces, flows, pictures  # noqa: E402
+from fetfast.train.recipes import recipes  # noqa: E402
+from fetfast.train.recipes import unet as unet_recipes  # noqa: E402
 
 R, S, N = 128, 64, 12
 
@@ -51,8 +55,8 @@ def folder(tmp_path_factory):
 def short(monkeypatch):
     """The small U-Net at 64 x 64, and its recipes cut to a few steps."""
     monkeypatch.setitem(unet.SPECS, "small", unet.small(S))
-    cut = tuple(replace(recipe, count=4, steps=6) for recipe in recipes.RECIPES["unet", "small"])
-    monkeypatch.setitem(recipes.RECIPES, ("unet", "small"), cut)
+    cut = tuple(replace(recipe, count=4, steps=6) for recipe in recipes("unet", "small"))
+    monkeypatch.setitem(unet_recipes.RECIPES, "small", cut)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield cut
@@ -63,8 +67,8 @@ def test_a_flow_of_whole_pixels_moves_whole_pixels():
     image = torch.rand(1, 3, S, S)
     flow = torch.zeros(1, 2, S, S)
     flow[:, 0] = 2 / S
-    assert torch.allclose(losses.warp(image, flow)[..., :-2], image[..., 2:], atol=1e-5)
-    assert torch.allclose(losses.warp(image, 0 * flow), image, atol=1e-5)
+    assert torch.allclose(flows.warp(image, flow)[..., :-2], image[..., 2:], atol=1e-5)
+    assert torch.allclose(flows.warp(image, 0 * flow), image, atol=1e-5)
 
 
 def test_training_composes_as_paste_does():
@@ -80,13 +84,15 @@ def test_training_composes_as_paste_does():
     }
     wanted = paste(frame, np.array([[2 * S, 0, 0], [0, 2 * S, 0]], np.float32), **parts)
     picture = torch.from_numpy(frame.transpose(2, 0, 1)[None] / np.float32(127.5) - 1)
-    lit, result = losses.compose(picture, {name: torch.from_numpy(part[None]) for name, part in parts.items()})
+    lit, result = flows.composite(picture, {name: torch.from_numpy(part[None]) for name, part in parts.items()})
     edge = slice(12, -12)
     got = (result[0].permute(1, 2, 0).numpy() * 127.5 + 127.5).clip(0, 255)[edge, edge]
     assert np.abs(got - wanted[edge, edge]).max() <= 0.51
-    bare = losses.compose(picture, {name: torch.from_numpy(parts[name][None]) for name in ("flow", "mask", "color")})[0]
+    bare = flows.composite(picture, {name: torch.from_numpy(parts[name][None]) for name in ("flow", "mask", "color")})[
+        0
+    ]
     assert (lit - bare).abs().max() > 0.1, "the light is seen"
-    assert torch.allclose(losses.coarse(picture, S), torch.nn.functional.avg_pool2d(picture, 2))
+    assert torch.allclose(flows.coarse(picture, S), torch.nn.functional.avg_pool2d(picture, 2))
 
 
 def test_between_lips_is_the_polygon_of_the_inner_lips():
@@ -94,7 +100,7 @@ def test_between_lips_is_the_polygon_of_the_inner_lips():
     points = torch.zeros(1, 478, 2)
     angle = torch.linspace(0, 2 * torch.pi, len(ring) + 1)[:-1]
     points[0, ring] = torch.stack((0.5 + 0.2 * angle.cos(), 0.6 + 0.1 * angle.sin()), 1)
-    inside = losses.between_lips(points, 128)[0, 0]
+    inside = faces.between_lips(points, 128)[0, 0]
     assert inside[77, 64] == 1 and inside[50, 64] == 0 and inside[77, 20] == 0
     area = 0.5 * len(ring) * torch.sin(torch.tensor(2 * torch.pi / len(ring))) * 0.2 * 0.1  # of that polygon
     assert abs(inside.sum() / 128**2 - area) < 0.03 * area
@@ -107,39 +113,39 @@ def test_ssim_and_psnr_are_the_ones_that_everyone_means():
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
     wanted = metrics.structural_similarity(a, b, channel_axis=-1, full=True, **options)[1]
     x, y = (torch.from_numpy(2 * image - 1).permute(2, 0, 1)[None] for image in (a, b))
-    got = losses.ssim_map(x, y)[0].permute(1, 2, 0).numpy()
+    got = pictures.ssim_map(x, y)[0].permute(1, 2, 0).numpy()
     with torch.autocast("cpu", torch.bfloat16):  # as in training
-        half = losses.ssim_map(x.float(), y.float())[0].permute(1, 2, 0).numpy()
+        half = pictures.ssim_map(x.float(), y.float())[0].permute(1, 2, 0).numpy()
     assert np.allclose(half, got, atol=1e-4)
     assert np.allclose(got[5:-5, 5:-5], wanted[5:-5, 5:-5], atol=1e-6)
     everything = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], dtype=x.dtype)
     wanted = metrics.peak_signal_noise_ratio(a, b, data_range=1.0)
-    assert losses.psnr(x, y, everything).item() == pytest.approx(wanted, abs=1e-4)
+    assert pictures.psnr(x, y, everything).item() == pytest.approx(wanted, abs=1e-4)
 
 
 def test_the_mouth_counts_most_and_the_background_least():
     points = torch.full((1, 478, 2), 0.5)
     points[:, :, 0] = torch.linspace(0.3, 0.7, 478)
     points[:, :, 1] = torch.linspace(0.3, 0.7, 478)
-    mouth = list(losses.PARTS[0][0])
+    mouth = list(faces.PARTS[0][0])
     points[:, mouth] = torch.tensor([0.5, 0.62]) + 0.05 * (torch.rand(1, len(mouth), 2) - 0.5)
-    parts = losses.parts(points, losses.between_lips(points, 64))
-    weight = losses.importance(points, parts)[0, 0]
-    assert weight.amax() == weight[34:48, 24:40].amax() >= losses.PARTS[0][1]
-    assert weight[0, 0] == pytest.approx(losses.BACKGROUND, abs=0.02)
+    parts = faces.parts(points, faces.between_lips(points, 64))
+    weight = faces.importance(points, parts)[0, 0]
+    assert weight.amax() == weight[34:48, 24:40].amax() >= faces.PARTS[0][1]
+    assert weight[0, 0] == pytest.approx(faces.BACKGROUND, abs=0.02)
 
 
 def test_no_loss_where_nothing_is_wrong():
     picture, weight = torch.rand(2, 3, S, S), torch.rand(2, 1, S, S)
-    for loss in (losses.l1, losses.ssim, losses.gradients):
+    for loss in (pictures.l1, pictures.ssim, pictures.gradients):
         assert loss(picture, picture, weight).item() == pytest.approx(0, abs=1e-5)
         assert loss(picture, picture.flip(-1), weight).item() > 0.01
 
 
 def test_what_is_too_dark_counts_more_where_it_shall():
     dark, light, even = torch.full((1, 3, 4, 4), -0.5), torch.full((1, 3, 4, 4), 0.5), torch.ones(1, 1, 4, 4)
-    assert losses.l1(dark, light, even, 2.0).item() == pytest.approx(3)
-    assert losses.l1(light, dark, even, 2.0).item() == losses.l1(dark, light, even).item() == pytest.approx(1)
+    assert pictures.l1(dark, light, even, 2.0).item() == pytest.approx(3)
+    assert pictures.l1(light, dark, even, 2.0).item() == pictures.l1(dark, light, even).item() == pytest.approx(1)
 
 
 def test_networks_are_fed_in_training_what_they_are_fed_in_use(folder):
@@ -172,7 +178,7 @@ def test_the_true_flow_is_seen_from_any_crop():
     assert 0.7 < np.isfinite(data._seen_from(flow, whole, 64)).mean() < 0.75
     truth = torch.tensor([0.1, float("nan")]).expand(1, 2, 2).reshape(1, 2, 1, 2)
     guess = torch.zeros(1, 2, 1, 2, requires_grad=True)
-    missed = losses.motion(guess, truth, 8 * torch.ones(1, 1, 1, 2))
+    missed = flows.motion(guess, truth, 8 * torch.ones(1, 1, 1, 2))
     missed.sum().backward()
     assert missed.item() == pytest.approx(2 * 12.8**2, rel=1e-4)
     assert guess.grad is not None and guess.grad[..., 0].abs().min() > 0 and not guess.grad[..., 1].any()
@@ -182,7 +188,7 @@ def test_the_light_is_charged_by_its_square_where_it_is_known():
     truth = torch.tensor([0.1, float("nan"), -0.1, 0.0]).reshape(1, 1, 2, 2)
     light = torch.tensor([0.3, 0.9, -0.1, 0.1]).reshape(1, 1, 2, 2).requires_grad_()
     weight = torch.tensor([2.0, 5.0, 1.0, 1.0]).reshape(1, 1, 2, 2)
-    missed = losses.relighting(light, truth, weight)
+    missed = flows.relighting(light, truth, weight)
     missed.backward()
     assert missed.item() == pytest.approx((2 * 2.0**2 + 1 * 1.0**2) / 4, rel=1e-4)  # tenths
     assert light.grad is not None and light.grad.isfinite().all() and light.grad[0, 0, 0, 1] == 0
@@ -212,8 +218,8 @@ def test_chance_moves_target_and_truth_alike(folder):
     batch = data.pictures(pairs, np.zeros(8, np.int64), S, np.random.default_rng(3))
     inside = torch.zeros(8, 1, S, S)
     inside[..., 16:-16, 16:-16] = 1
-    moved = losses.l1(batch["warped"], batch["truth"], inside)
-    assert moved < 0.5 * losses.l1(batch["target"], batch["truth"], inside)
+    moved = pictures.l1(batch["warped"], batch["truth"], inside)
+    assert moved < 0.5 * pictures.l1(batch["target"], batch["truth"], inside)
 
 
 def test_batches_depend_on_seed_and_step_alone_and_never_hold_the_held_out(folder):
@@ -257,7 +263,7 @@ def test_a_run_begins_with_what_fits_of_a_plan(folder, tmp_path, short):
     spec = replace(unet.small(S), args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 8, 16]})
     module = unet.build(spec)["unet"]
     own = {name: w.clone() for name, w in module.state_dict().items()}
-    loop.take(module, "unet", plan)
+    runs.take(module, "unet", plan)
     begun, weights = module.state_dict(), plan.stage_weights("unet")
     changed = {name for name in own if not torch.equal(own[name], begun[name])}
     assert "down.3.conv.weight" in changed and "up.3.conv.weight" not in changed, "another width: stays as it was"
@@ -266,11 +272,11 @@ def test_a_run_begins_with_what_fits_of_a_plan(folder, tmp_path, short):
     for inputs in (7, 12):
         other = unet.build(unet.small(S))["unet"]
         other.down[0].conv = torch.nn.Conv2d(inputs, 32, 4, 2, 1, bias=False)
-        loop.take(other, "unet", plan)
+        runs.take(other, "unet", plan)
         first = other.state_dict()["down.0.conv.weight"]
         assert np.array_equal(first[:, :10], seen[:, :inputs]) and not first[:, 10:].any()
     with pytest.raises(BadInput, match="no weight of flow_fp32 fits stage unet"):
-        loop.take(module, "unet", Plan.open("flow_fp32"))
+        runs.take(module, "unet", Plan.open("flow_fp32"))
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(folder, tmp_path, short):
@@ -279,30 +285,31 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(folder, tmp_path, sho
 
     def begin():
         torch.manual_seed(0)
-        return loop.start(recipe, unet.build(spec)["unet"], 0)
+        return runs.start(recipe, unet.build(spec), 0)
 
     whole = begin()
-    loop.advance(whole, recipe, spec, pairs, tmp_path / "whole", minutes=None, steps=6, seed=0)
+    loop.train_recipe(whole, recipe, spec, pairs, tmp_path / "whole", minutes=None, steps=6, seed=0)
 
     stopped, taken = begin(), []
 
-    def loss(*arguments):
+    def batch(*arguments):
         taken.append(1)
-        if len(taken) == 4:
+        if len(taken) == 6:
             os.kill(os.getpid(), signal.SIGTERM)
-        return recipe.loss(*arguments)
+        return recipe.batch(*arguments)
 
     with pytest.raises(KeyboardInterrupt):
-        stop_at_4 = replace(recipe, loss=loss)
-        loop.advance(stopped, stop_at_4, spec, pairs, tmp_path / "cut", minutes=None, steps=6, seed=0)
-    assert stopped.step == 4
+        stop_soon = replace(recipe, batch=batch)
+        loop.train_recipe(stopped, stop_soon, spec, pairs, tmp_path / "cut", minutes=None, steps=6, seed=0)
+    assert 0 < stopped.step < 6
     resumed = begin()
-    resumed.load(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True))
-    loop.advance(resumed, recipe, spec, pairs, tmp_path / "cut", minutes=None, steps=6, seed=0)
+    resumed.load(tmp_path / "cut" / "checkpoint.pt")
+    loop.train_recipe(resumed, recipe, spec, pairs, tmp_path / "cut", minutes=None, steps=6, seed=0)
     assert resumed.step == whole.step == 6
-    for name in ("module", "average", "critic"):
-        got, wanted = (getattr(run, name).state_dict() for run in (resumed, whole))
-        assert all(torch.equal(got[key], wanted[key]) for key in wanted), name
+    for parts in ("networks", "averages"):
+        for name in getattr(whole, parts):
+            got, wanted = (getattr(run, parts)[name].state_dict() for run in (resumed, whole))
+            assert all(torch.equal(got[key], wanted[key]) for key in wanted), name
 
 
 def test_what_is_no_set_of_pairs_is_refused(folder, tmp_path):
@@ -327,11 +334,11 @@ def test_int8_is_calibrated_on_training_rows(folder, short):
     again = calibrate.samples("unet", "small", folder, count=5)
     assert all(np.array_equal(a["warped"], b["warped"]) for a, b in zip(found["unet"], again["unet"], strict=True))
     assert len(list(calibrate.samples("unet", "small", folder)["unet"])) == 8, "each training row once, none held out"
-    with pytest.raises(BadInput, match="no inputs for flow small, only for unet small"):
+    with pytest.raises(BadInput, match="no recipe trains flow small, expected one of unet small"):
         calibrate.samples("flow", "small", folder)
 
 
 def test_int8_is_not_calibrated_on_those_held_out(tmp_path):
     data.create(tmp_path, 3, 64, {"held_out": [0]})
-    with pytest.raises(BadInput, match=r"all pairs in .* are held out"):
+    with pytest.raises(BadInput, match=r"all pairs in .* are for validation"):
         calibrate.samples("unet", "small", tmp_path)

@@ -162,7 +162,7 @@ def the_source_wears_the_same(made) -> None:
     arrays, source = made.arrays, made.arrays["source"]
     other = arrays["person"][source] != arrays["person"]
     assert (other == (source != np.arange(len(source)))).all() and other.mean() > 0.5
-    assert np.isin(arrays["person"], made.about["held_out"]).tolist() == np.isin(source, made.held_out).tolist()
+    assert np.isin(arrays["person"], made.about["held_out"]).tolist() == np.isin(source, made.validation).tolist()
     assert sorted(source) == list(range(len(source)))  # everybody is somebody's source once
     mine, theirs = arrays["source_blendshapes"], arrays["source_blendshapes"][source]
     exact = np.abs(mine - theirs).max(1) < 1e-6
