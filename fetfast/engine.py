@@ -163,7 +163,7 @@ class Engine:
     def _steps(self, frames: Iterable[Any], target: Target, give_back: Any, options: dict[str, Any]) -> Iterator[Any]:
         last: tuple[Face, Frame | None] | None = None
         for i, item in enumerate(frames):
-            (frame, known), *more = self._sources(item, f"frames[{i}]")
+            ((frame, known), *more), _ = self._sources(item, f"frames[{i}]")
             if more:
                 raise BadInput(f"stream(): frames[{i}] is a batch of {len(more) + 1}, expected single images")
             if known is None and frame is not None:
@@ -274,14 +274,9 @@ class Engine:
     ) -> tuple[list[Step], dict[str, Callable[[list[Any]], Any]]]:
         """A step for each pair of pictures, and how results made from either picture, or neither, are given back."""
         targets, batched, tgt_back = image.read(tgt, "tgt")
-        sources: list[tuple[Frame | None, Face | None]] = []
-        src_back = tgt_back
-        if src is not None:
-            sources = self._sources(src, "src")
-            if "driver" in TASKS[task].gives:
-                if face == "all" or sources[0][0] is None:
-                    raise BadInput(f"{task} changes one face of either picture; give images, and face as an index")
-                src_back = image.read(src, "src")[2]
+        sources, src_back = ([], tgt_back) if src is None else self._sources(src, "src")
+        if "driver" in TASKS[task].gives and (face == "all" or sources[0][0] is None):
+            raise BadInput(f"{task} changes one face of either picture; give images, and face as an index")
         drivers = [
             (known or self._largest(frame, _name("src", src, i)), frame) for i, (frame, known) in enumerate(sources)
         ]
@@ -332,12 +327,13 @@ class Engine:
         assert frame is not None  # `_sources` gives a picture or a face
         return select(self.landmarker.detect(frame), "largest", name)[0]
 
-    def _sources(self, src: Any, name: str) -> list[tuple[Frame | None, Face | None]]:
-        if isinstance(src, Face):
-            return [(None, src)]
-        if isinstance(src, list | tuple) and src and all(isinstance(s, Face) for s in src):
-            return [(None, s) for s in src]
-        return [(frame, None) for frame in image.read(src, name)[0]]
+    def _sources(self, src: Any, name: str) -> tuple[list[tuple[Frame | None, Face | None]], image.GiveBack]:
+        """The drivers, as frames or as known faces, and how results made of their pictures are given back."""
+        faces = src if isinstance(src, list | tuple) else [src]
+        if faces and all(isinstance(face, Face) for face in faces):
+            return [(None, face) for face in faces], list
+        frames, _, give_back = image.read(src, name)
+        return [(frame, None) for frame in frames], give_back
 
 
 def _name(argument: str, value: Any, i: int) -> str:

@@ -22,7 +22,7 @@ def in_f64(plan: Plan, stage: Stage, inputs: dict[str, np.ndarray]) -> dict[str,
     """The stage with the plan's weights, in f64 throughout: what the modules hold to f32 as well."""
     import torch
 
-    module = family(plan.spec.family).build(plan.spec)[stage.name].double()
+    module = family(plan.spec.family).build(plan.spec)[stage.name].double().eval()
     weights = {name: torch.from_numpy(w.astype(np.float64)) for name, w in plan.stage_weights(stage.name).items()}
     module.load_state_dict(weights)
     tensors = {name: torch.from_numpy(value).double() for name, value in inputs.items()}

@@ -9,7 +9,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from fetfast import __version__
-from fetfast.cli import faces, figures, plans, training
+from fetfast.cli import faces, figures, plans, tasks, training
 from fetfast.errors import FetfastError
 
 
@@ -63,6 +63,7 @@ def main() -> None:
 
 for command in (
     *(faces.transfer, faces.live),
+    *(tasks.swap, tasks.edit, tasks.recognize),
     *(plans.info, plans.doctor, plans.build, plans.export, plans.cache, plans.tune),
     *(training.synth, training.train, training.make),
     *(figures.bench, figures.evaluate, figures.sheet),

@@ -23,12 +23,15 @@ def info(plan: str, as_json: bool) -> None:
     from fetfast.plan import Plan
 
     opened = Plan.open(plan)
+    opened.check()
     if as_json:
         click.echo(json.dumps(opened.header, indent=1))
         return
     spec = opened.spec
     click.echo(f"{opened.name}: {spec.family} {spec.size}, {opened.precision}, {spec.resolution} x {spec.resolution}")
     click.echo(f"  tasks      {', '.join(spec.tasks)}")
+    if spec.labels:
+        click.echo(f"  labels     {', '.join(spec.labels)}")
     for stage in spec.stages:
         tensors = [", ".join(f"{t.name} {list(t.shape)}" for t in side) for side in (stage.inputs, stage.outputs)]
         click.echo(f"  {stage.name:<10} {tensors[0]}\n  {'':<10} -> {tensors[1]}")

@@ -13,14 +13,24 @@ What is no parameter but belongs to the weights is a persistent buffer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
 from fetfast.errors import BadInput
 
+
+@dataclass(frozen=True)
+class Family:
+    """Modules by their import paths: of the networks, and of how they are trained (None: they are not, or there)."""
+
+    models: str
+    recipes: str | None = None
+
+
 FAMILIES = {
-    "flow": "fetfast.models.flow",
-    "unet": "fetfast.models.unet",
+    "flow": Family("fetfast.models.flow"),
+    "unet": Family("fetfast.models.unet", "fetfast.train.recipes.unet"),
 }
 
 
@@ -28,4 +38,4 @@ def family(name: str) -> ModuleType:
     """The module of the family called `name`. Imports torch."""
     if name not in FAMILIES:
         raise BadInput(f"family(): got {name!r}, expected one of {', '.join(FAMILIES)}")
-    return import_module(FAMILIES[name])
+    return import_module(FAMILIES[name].models)
