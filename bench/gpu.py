@@ -65,7 +65,7 @@ def main() -> int:
 
     figures: dict[str, Any] = {"machine": machine(options.dry), "tests_failed": failed}
     bench = gpu_cases.Bench(dry=options.dry, end=end)
-    figures["ceilings"] = bench.ceilings()
+    figures["ceilings"] = bench.measure_ceilings()
     if "stream" in wanted:
         figures["stream"] = gpu_stream.rows(options.dry, bench.late)
     if "kernels" in wanted:
@@ -127,29 +127,23 @@ def sanitize() -> int:
 
 
 def machine(dry: bool) -> dict[str, Any]:
-    import torch
-    import triton
+    from fetfast import environment
 
-    commit = os.environ.get("FETFAST_COMMIT")  # where the checkout came without its history
-    if commit is None:
-        ask = ["git", "rev-parse", "HEAD"]
-        commit = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    found = {
-        "device": "interpreter" if dry else torch.cuda.get_device_name(),
-        "torch": torch.__version__, "triton": triton.__version__, "python": sys.version.split()[0],
-        "commit": commit, "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }  # fmt: skip
-    if not dry:
-        asked = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
-        query = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"]
-        answer = subprocess.run(query, capture_output=True, text=True).stdout.splitlines()[:1]
-        found |= dict(zip(asked.split(","), (answer or [""])[0].split(", "), strict=False))
-    return found
+    found = environment.machine()
+    if dry:
+        return found | {"device": "interpreter"}
+    asked = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
+    query = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True).stdout.splitlines()[:1]
+    return found | dict(zip(asked.split(","), (answer or [""])[0].split(", "), strict=False))
 
 
 def table(figures: dict[str, Any]) -> str:
-    ceilings = figures["ceilings"]
-    lines = [f"copy {ceilings['copy_gb_s']:.0f} GB/s, matrix product {ceilings['matmul_tflop_s']:.0f} TFLOP/s"]
+    lines = [
+        ", ".join(
+            f"{name} {rate:.0f} {'GB/s' if 'copy' in name else 'Gop/s'}" for name, rate in figures["ceilings"].items()
+        )
+    ]
     for row in figures.get("stream", []):
         rates = ", ".join(f"{way} {rate:.0f}" for way, rate in row["frames_s"].items())
         lines.append(f"{row['name']:<44} {'ok' if row['ok'] else 'WRONG':<6} bar {row['bar']:.0f} frames/s: {rates}")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +14,7 @@ import plain
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fetfast.backends.fuse import Network
 from fetfast.models import family
@@ -24,8 +24,10 @@ from fetfast.ops.conv import Affine, Filter, conv
 from fetfast.ops.norm_act import norm_act, norm_act_reference, statistics
 from fetfast.ops.topology import EDGES
 from fetfast.ops.upcat import Part, upcat, upcat_reference
+from fetfast.profiling.roofline import Ceilings, Work
+from fetfast.profiling.timing import Timing, looped, replayed
 from fetfast.spec import Spec, Stage
-from fetfast.tune import measure, shapes_of, times_ms
+from fetfast.tune import measure, shapes_of
 
 Call = Callable[[], Any]
 HALF = torch.float16
@@ -48,7 +50,7 @@ class Bench:
     def __init__(self, dry: bool, end: float, one_set: bool = False) -> None:
         self.dry, self.end, self.one_set = dry, end, dry or one_set
         self.place = torch.device("cpu" if dry else "cuda")
-        self.copy_rate = self.matmul_rate = 1.0  # bytes and operations a second
+        self.ceilings = Ceilings()
         torch.manual_seed(0)
 
     def late(self, seconds: float = 0) -> bool:
@@ -71,21 +73,20 @@ class Bench:
                 if other == name:
                     network(**self.inputs(stage, B))
 
-    def ceilings(self) -> dict[str, float]:
-        size = 1 << (12 if self.dry else 30)
-        a, b = torch.randint(0, 100, (2, size), dtype=torch.uint8, device=self.place)
-        self.copy_rate = 2 * size / (1e-3 * times_ms([lambda: b.copy_(a)])[10])
-        n = 64 if self.dry else 8192
-        x, y = torch.randn(2, n, n, device=self.place).to(torch.bfloat16)
-        self.matmul_rate = 2 * n**3 / (1e-3 * times_ms([lambda: x @ y])[10])
-        return {"copy_gb_s": self.copy_rate / 1e9, "matmul_tflop_s": self.matmul_rate / 1e12}
+    def measure_ceilings(self) -> dict[str, float]:
+        """GB/s and Gop/s by name; an interpreter has those of the processor."""
+        self.ceilings.measure([self.work(1, 1)])
+        return self.ceilings.figures
 
-    def timed(self, calls: list[Call]) -> dict[str, float]:
-        times = times_ms(calls)
-        return {"median_us": 1e3 * times[len(times) // 2], "p95_us": 1e3 * times[int(0.95 * len(times))]}
+    def work(self, moved: int, flops: int) -> Work:
+        return Work(moved, flops, "f32", "cpu") if self.dry else Work(moved, flops, "bf16", "gpu")
 
     def floor(self, moved: int, flops: int) -> float:
-        return 1e6 * max(moved / self.copy_rate, flops / self.matmul_rate)
+        """Microseconds."""
+        return 1e3 * self.ceilings.floor(self.work(moved, flops))
+
+    def timed(self, calls: list[Call]) -> dict[str, float]:
+        return _us(replayed(calls))
 
     def sets(self, make: Callable[[], tuple[Any, ...]], moved: int) -> list[tuple[Any, ...]]:
         """As many as three times the cache holds, at most 32."""
@@ -258,7 +259,7 @@ class Bench:
             if not self.late(0 if self.dry else 75):
                 sets = [self.inputs(stage, B) for _ in range(2)]
                 with torch.no_grad():
-                    row["times"]["compiled"] = self.launched(self.compile(module, "max-autotune"), sets)
+                    row["times"]["compiled"] = self.looped(self.compile(module, "max-autotune"), sets)
 
     def jobs(self) -> list[tuple[tuple[str, Stage, nn.Module], int]]:
         """The networks and their batch sizes, what matters most first."""
@@ -298,25 +299,14 @@ class Bench:
                 "floor_us": self.floor(moved, flops), "times": {"ours": self.timed([partial(ours, **s) for s in sets])},
             }  # fmt: skip
             row["times"]["eager in a graph"] = self.timed([partial(module, **s) for s in sets])
-            row["times"]["eager"] = self.launched(module, sets)
+            row["times"]["eager"] = self.looped(module, sets)
         seconds = 1e-6 * row["times"]["ours"]["median_us"]
-        return row | {"images_s": B / seconds, "tflop_s": flops / seconds / 1e12,
-                      "share_of_matmul": flops / seconds / self.matmul_rate}  # fmt: skip
+        share = self.floor(0, flops) / row["times"]["ours"]["median_us"]
+        return row | {"images_s": B / seconds, "tflop_s": flops / seconds / 1e12, "share_of_matmul": share}
 
-    def launched(self, function: Callable[..., Any], sets: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Calls from Python one after the other, as a loop makes them, ten of them timed together."""
-        if self.dry:
-            return self.timed([partial(function, **sets[0])])
-        for step in range(6):
-            function(**sets[step % 2])
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(21)]
-        for event in events:
-            event.record()
-            for step in range(10):
-                function(**sets[step % 2])
-        torch.cuda.synchronize()
-        times = sorted(100 * a.elapsed_time(b) for a, b in pairwise(events))
-        return {"median_us": times[len(times) // 2], "p95_us": times[int(0.95 * len(times))]}
+    def looped(self, function: Callable[..., Any], sets: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Calls from Python one after the other, as a loop makes them."""
+        return _us(looped([partial(function, **data) for data in sets]))
 
     def inputs(self, stage: Stage, B: int) -> dict[str, Tensor]:
         return {t.name: self.random(B, *t.shape, dtype=torch.float32) for t in stage.inputs}
@@ -346,18 +336,11 @@ def _error(got: Tensor, exact: Tensor) -> float:
     return float(off) if got.isfinite().all() else float("inf")
 
 
+def _us(timing: Timing) -> dict[str, float]:
+    return {"median_us": 1e3 * timing.median, "p95_us": 1e3 * timing.p95}
+
+
 def _flops(module: nn.Module, inputs: dict[str, Tensor]) -> int:
-    """Two for each product of a convolution; a transposed one's are counted once for each pixel that it reads."""
-    total = 0
-
-    def count(layer: Any, given: Any, result: Tensor) -> None:
-        nonlocal total
-        read = given[0] if isinstance(layer, nn.ConvTranspose2d) else result
-        total += 2 * read.shape[0] * read.shape[2] * read.shape[3] * layer.weight.numel()
-
-    convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    hooks = [layer.register_forward_hook(count) for layer in convolutions]
-    module(**inputs)
-    for hook in hooks:
-        hook.remove()
-    return total
+    with FlopCounterMode(display=False) as counter:
+        module(**inputs)
+    return counter.get_total_flops()

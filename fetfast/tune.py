@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
 from math import inf, isqrt
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from fetfast.ops.conv import Affine, Filter, conv
 from fetfast.ops.norm_act import statistics
 from fetfast.ops.upcat import Part, upcat
 from fetfast.plan import Plan
+from fetfast.profiling.timing import Call, replayed
 from fetfast.spec import Stage
 
 GAIN = 0.97  # of the time: less is noise
@@ -172,35 +172,6 @@ def _run(config: Config, a: Part, b: Part | None, filter: Filter, weight: Tensor
     return y
 
 
-def median_ms(calls: Sequence[Callable[[], object]], repeats: int = 10) -> float:
+def median_ms(calls: Sequence[Call]) -> float:
     """Milliseconds of one call, the median."""
-    return times_ms(calls, repeats)[repeats // 2]
-
-
-def times_ms(calls: Sequence[Callable[[], object]], repeats: int = 20) -> list[float]:
-    """Sorted milliseconds of one call: `calls`, the same on different data, are captured as one CUDA graph, so that
-    neither launches nor the cache of the last call count. On the CPU each is run once, which says nothing."""
-    if not torch.cuda.is_available():
-        begin = time.perf_counter()
-        for call in calls:
-            call()
-        return [(time.perf_counter() - begin) * 1e3 / len(calls)] * repeats
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())  # which made the data
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.stream(stream):
-        for call in calls:
-            call()
-        stream.synchronize()
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            for call in calls:
-                call()
-        for _ in range(2):
-            graph.replay()
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
-        for event in events[:-1]:
-            event.record(stream)
-            graph.replay()
-        events[-1].record(stream)
-        stream.synchronize()
-    return sorted(a.elapsed_time(b) / len(calls) for a, b in pairwise(events))
+    return replayed(calls, repeats=10).median
