@@ -22,7 +22,7 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
 ) -> None:
     """Wherever it is known, the landmarks' flow is farther off, and not to move is farthest."""
     torch = pytest.importorskip("torch")
-    from fetfast.train import losses
+    from fetfast.train.losses import flows, pictures
 
     def fine(flow):
         return torch.nn.functional.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -39,7 +39,7 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
         points = [made[name][None].astype(np.float32) for name in ("target_points", "driven_points")]
         first = torch.from_numpy(first_flow(*points, SIZE // 2))
         known = fine(flow).isfinite().all(1, keepdim=True).float()
-        off += [losses.ssim(losses.warp(target, fine(f)), truth, known) for f in (flow.nan_to_num(), first, 0 * first)]
+        off += [pictures.ssim(flows.warp(target, fine(f)), truth, known) for f in (flow.nan_to_num(), first, 0 * first)]
     assert off[0] < 0.85 * off[1] < 0.7 * off[2]
 
 
