@@ -94,12 +94,11 @@ def _sheet(engine: Engine, frames: list[Frame], face: str | int) -> Frame:
     """Close-ups of source, target and result, 512 x 512 each, side by side."""
     import numpy as np
 
-    from fetfast.ops.crop import crop
+    from fetfast.ops.crop import crop, to_picture
 
     source, target, _ = frames
     places = [engine.prepare(source).matrices[0], *[engine.prepare(target, face).matrices[0]] * 2]
-    closeups = [crop(frame, M, 512) for frame, M in zip(frames, places, strict=True)]
-    return np.concatenate([((c + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0) for c in closeups], axis=1)
+    return np.hstack([to_picture(crop(frame, M, 512)) for frame, M in zip(frames, places, strict=True)])
 
 
 @click.command()

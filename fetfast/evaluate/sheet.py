@@ -14,15 +14,14 @@ from fetfast.engine import Engine
 from fetfast.errors import BadInput
 from fetfast.evaluate import data
 from fetfast.face import Face, crop_matrix
-from fetfast.ops.crop import crop
+from fetfast.ops.crop import crop, to_picture
 
 SIDE = 512
 
 
 def tile(frame: image.Frame, face: Face) -> NDArray[np.uint8]:
     """The face's crop, u8 [512, 512, 3]."""
-    pixels = crop(frame, crop_matrix(face.landmarks), SIDE)
-    return ((pixels + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    return to_picture(crop(frame, crop_matrix(face.landmarks), SIDE))
 
 
 def sheet(engine: Engine, targets: list[image.Frame], drivers: list[tuple[image.Frame, Face]]) -> NDArray[np.uint8]:

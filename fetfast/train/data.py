@@ -46,7 +46,7 @@ from fetfast.face.align import to_crop
 from fetfast.face.gaze import conjugate
 from fetfast.files import write_json, written
 from fetfast.image import Frame
-from fetfast.ops.crop import crop
+from fetfast.ops.crop import crop, to_picture
 from fetfast.ops.heatmap import contours, first_flow
 from fetfast.ops.teeth import teeth_map
 from fetfast.spec import BLENDSHAPES, LANDMARKS
@@ -255,17 +255,12 @@ def _degraded(photo: Frame, truth: Frame, rng: np.random.Generator) -> tuple[Fra
         R = len(photo)
         side = int(R * rng.uniform(0.35, 0.9))
         down, up = (np.array([[n, 0, 0], [0, n, 0]], np.float32) for n in (R, side))
-        photo, truth = (from_crop(crop(from_crop(crop(p, down, side)), up, R)) for p in (photo, truth))
+        photo, truth = (to_picture(crop(to_picture(crop(p, down, side)), up, R)) for p in (photo, truth))
     if rng.random() < BLOCKS:
         file = BytesIO()
         Image.fromarray(photo).save(file, "JPEG", quality=int(rng.integers(40, 90)))
         photo = np.asarray(Image.open(file))
     return photo, truth
-
-
-def from_crop(picture: NDArray[np.float32]) -> Frame:
-    """u8 [S, S, 3] of f32 [3, S, S] in -1 ... 1."""
-    return np.ascontiguousarray((picture * 127.5 + 128).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _moved(M: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

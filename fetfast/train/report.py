@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fetfast.files import written
+from fetfast.ops.crop import to_picture
 
 
 def write_log(log: list[dict[str, float]], file: Path) -> None:
@@ -38,7 +39,6 @@ def draw_sheet(pictures: dict[str, Tensor], file: Path) -> None:
     """One row a pair, one column a picture, in the order of the names."""
     from PIL import Image
 
-    columns = [torch.cat(tuple(p.clamp(-1, 1)), 1) for p in pictures.values()]
-    sheet = ((torch.cat(columns, 2) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    columns = [torch.cat(tuple(p), 1) for p in pictures.values()]
     with written(file) as aside:
-        Image.fromarray(sheet).save(aside)
+        Image.fromarray(to_picture(torch.cat(columns, 2).float().cpu().numpy())).save(aside)

@@ -12,7 +12,7 @@ from fetfast.engine import Engine  # noqa: E402
 from fetfast.errors import BadInput  # noqa: E402
 from fetfast.evaluate.pairs import describe, pairs  # noqa: E402
 from fetfast.face import Landmarker, crop_matrix, to_crop  # noqa: E402
-from fetfast.ops.crop import crop  # noqa: E402
+from fetfast.ops.crop import crop, to_picture  # noqa: E402
 from fetfast.ops.heatmap import first_flow  # noqa: E402
 from fetfast.ops.paste import paste  # noqa: E402
 from fetfast.train import data as train_data  # noqa: E402
@@ -33,7 +33,7 @@ def scene(engine):
     picture = image.load(Path(__file__).parents[2] / "demo" / "smile.png")
     face = Landmarker(threads=1).detect(picture)[0]
     M = crop_matrix(face.landmarks)
-    frame = ((crop(picture, M, SIDE) + 1) * 127.5 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    frame = to_picture(crop(picture, M, SIDE))
     points = to_crop(face.landmarks[:, :2], M).astype(np.float32)
     away = points - points[[61, 291]].mean(0)
     driven = points - 0.12 * away * np.exp(-np.square(away / 0.12).sum(1, keepdims=True))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fetfast import _native
 from fetfast.errors import BadInput
-from fetfast.ops.crop import MAX_TAPS, crop, crop_reference, taps
+from fetfast.ops.crop import MAX_TAPS, crop, crop_reference, taps, to_picture
 
 RNG = np.random.default_rng(0)
 
@@ -62,7 +62,13 @@ def test_outside_is_the_border():
 def test_whole_pixels_are_exact():
     frame = noise(30, 40)
     got = crop(frame, matrix(16, 3, 5), 16)
-    assert np.array_equal(np.rint((got + 1) * 127.5).astype(np.uint8), frame[5:21, 3:19].transpose(2, 0, 1))
+    assert np.array_equal(to_picture(got), frame[5:21, 3:19])
+
+
+def test_a_picture_has_every_level_again_and_no_others():
+    levels = np.tile(np.arange(256, dtype=np.float32), (3, 2, 1))
+    assert np.array_equal(to_picture(levels / np.float32(127.5) - 1), levels.transpose(1, 2, 0))
+    assert np.array_equal(to_picture(np.array([-9.0, 9.0, 0.0], np.float32)[:, None, None])[0, 0], [0, 255, 128])
 
 
 def test_shrinking_is_the_mean():

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fetfast.errors import BadInput
 from fetfast.face import Landmarker, crop_matrix, to_crop
 from fetfast.face.pose import head_rotation
-from fetfast.ops.crop import crop
+from fetfast.ops.crop import crop, to_picture
 from fetfast.train.synth.labels import LABELS, classify
 from fetfast.train.synth.pairs import held_out
 from fetfast.video import frames
@@ -52,7 +52,7 @@ def read(path: Path, landmarker: Landmarker, size: int, every: int) -> Clip:
     for frame in islice(frames(path, every), FRAMES):
         for face in landmarker.detect(frame)[:1]:
             M = crop_matrix(face.landmarks)
-            images.append(((crop(frame, M, size).transpose(1, 2, 0) + 1) * 127.5 + 0.5).astype(np.uint8))
+            images.append(to_picture(crop(frame, M, size)))
             points.append(to_crop(face.landmarks[:, :2], M))
             blendshapes.append(face.blendshapes)
             rotations.append(head_rotation(face.landmarks))
