@@ -6,7 +6,7 @@ DATA   ?= $(or $(FETFAST_DATA),../shared/data)
 SRC    ?= demo/surprise.png
 TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astronaut.png"))')
 
-.PHONY: help demo test soak lint parity sheet picture bench bench-check bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
+.PHONY: help demo test faults soak lint parity sheet picture bench bench-check bench-frame bench-start gpu gpu-sanitize gpu-dry aot clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: $(VENV)    ## an expression onto a real photo: out/demo.png (SRC=â€¦ TGT=â
 
 test: $(VENV)    ## the whole test suite
 	$(RUN) -m pytest
+
+faults: $(VENV)  ## puts each known fault into the code by hand: a test must fail
+	$(RUN) tests/faults.py
 
 soak: $(VENV)    ## 20,000 frames through the video loop: memory stays flat
 	FETFAST_SOAK=20000 $(RUN) -m pytest tests/live/test_soak.py

@@ -132,12 +132,9 @@ class Plan:
     def _checked(self, stage: Stage) -> dict[str, np.ndarray]:
         weights = self.stage_weights(stage.name)
         graph.check(self.graphs[stage.name], stage, weights)
-        if off := [
-            name for name, w in weights.items() if w.dtype.kind != "i" and not np.isfinite(w.astype("f4")).all()
-        ]:
-            raise BadPlan(
-                f"{self.name}: weights of stage {stage.name} are not finite: {', '.join(off[:4])}; build it again"
-            )
+        off = [name for name, w in weights.items() if w.dtype.kind != "i" and not np.isfinite(w.astype("f4")).all()]
+        if off:
+            raise BadPlan(f"{self.name}: stage {stage.name} has weights that are no numbers: {', '.join(off[:4])}")
         return weights
 
 

@@ -136,6 +136,10 @@ def test_a_stream_follows_its_driver(engine, smile, portrait, result):
     np.testing.assert_array_equal(frames[1], result)
     np.testing.assert_array_equal(frames[2], result)  # nobody there: the last expression is held
     assert len({id(f) for f in frames}) == 4
+    given = engine.stream([blank, blank, smile], portrait)
+    for _ in range(2):
+        next(given)[:] = 0  # the caller's own: the target does not change by it
+    np.testing.assert_array_equal(next(given), result)
     tracked = list(engine.stream([smile] * 3, portrait))
     assert np.abs(tracked[2].astype(int) - result).mean() < 1
     with pytest.raises(BadInput, match="batch of 2"):
@@ -176,6 +180,7 @@ def test_mistakes_are_named(engine, smile, portrait):
     for wrong in (("nose",), (), "ears"):
         with pytest.raises(BadInput, match="regions"):
             engine.transfer(smile, portrait, regions=wrong)
+    assert engine.options(1, ("mouth", "mouth", "eyes"))["regions"] == ("mouth", "eyes")  # each counts once
     with pytest.raises(BadInput, match="backend"):
         Engine(backend="cudnn")
     with pytest.raises(Unavailable):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import FAULTS, Fault
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
@@ -84,3 +85,11 @@ def test_nothing_unsafe_is_called() -> None:
                 assert keywords.get("weights_only") == "True", path
             if call == "np.load":
                 assert keywords.get("allow_pickle") == "False", path
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_the_faults_can_still_be_put_in(fault: Fault) -> None:
+    """`make faults` puts them in; here only that their places are still there, and the tests that notice them."""
+    assert fault.right in (ROOT / fault.file).read_text() and fault.right != fault.wrong
+    file, _, name = fault.test.split()[0].partition("::")
+    assert name in (ROOT / file).read_text()

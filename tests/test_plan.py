@@ -379,6 +379,12 @@ def external() -> TensorProto:
     return tensor
 
 
+def sparse() -> onnx.SparseTensorProto:
+    """One number of a hundred million million: a few bytes here, and all memory once somebody fills it up."""
+    at = TensorProto(name="at", data_type=TensorProto.INT64, dims=[1], int64_data=[0])
+    return helper.make_sparse_tensor(TensorProto(name="c", data_type=1, dims=[1], float_data=[1.0]), at, [1 << 47])
+
+
 def nodes(*more: onnx.NodeProto) -> dict:
     return {"nodes": [*graph().graph.node, *more]}
 
@@ -399,6 +405,8 @@ BAD_GRAPHS = {
     "big constant": ({"initializer": [TensorProto(name="c", data_type=1, dims=[1 << 40])]}, "too big"),
     "huge constant": ({"initializer": [TensorProto(name="c", data_type=1, dims=[1 << 62] * 99)]}, "too big"),
     "weight inside": ({"initializer": [TensorProto(name="bias", data_type=1, dims=[2])]}, "two tensors of one name"),
+    "sparse initializer": ({"sparse_initializer": [sparse()]}, "sparse tensors"),
+    "sparse constant": (nodes(helper.make_node("Constant", [], ["w"], sparse_value=sparse())), "sparse tensor"),
     "no output": ({"nodes": graph().graph.node[:-1]}, "nothing gives"),
 }
 
@@ -411,6 +419,17 @@ def test_graphs(kind: str) -> None:
         made.onnx("mix")
     with pytest.raises(BadPlan, match=message):
         made.check()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(value: float) -> None:
+    made = plan()
+    weight = made.weights["mix.weight"].copy()
+    weight.flat[1] = value
+    spoiled = replace(made, weights={**made.weights, "mix.weight": weight})
+    for use in (spoiled.check, lambda: spoiled.onnx("mix")):
+        with pytest.raises(BadPlan, match=r"no numbers: weight"):
+            use()
 
 
 def test_graph_is_no_onnx(tmp_path: Path) -> None:

@@ -188,3 +188,13 @@ READ_ONLY.flags.writeable = False
 def test_errors(args, message):
     with pytest.raises(BadInput, match=r"crop\(\): .*" + message):
         crop(*args)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_longer_side_says_how_many_samples_a_pixel_has(axis):
+    """One pixel in four is white, four lie in a pixel of the crop along one axis and one along the other: a quarter."""
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes.swapaxes(0, axis)[::4] = 255
+    M = np.diag((64 if axis else 16, 16 if axis else 64)) @ np.eye(2, 3)
+    picture = crop(stripes, M.astype(np.float32), 16)
+    assert np.abs(picture + 0.5).max() < 0.01

@@ -118,6 +118,19 @@ def test_a_closing_lid_takes_along_what_it_covers():
     assert not displacement[473:478].any()
 
 
+@pytest.mark.parametrize("below, covered", [(-0.01, 1.0), (-0.003, 0.75), (0.0, 0.5), (0.003, 0.25), (0.01, 0.0)])
+def test_a_lid_covers_by_a_hundredth_of_the_crop(below, covered):
+    """An iris this far below the edge of a lid that came down: how much of it goes with the lid."""
+    source = face()
+    source[0, 158:161, 1] = 0.3
+    driven = source.copy()
+    driven[0, 158:161, 1] = 0.4
+    driven[0, 468:473, 1] = 0.4 + below
+    moved = anchors(source, driven)[0]
+    mine, lids = source[0, 468:473], driven[0, 468:473] - np.float32((0, 0.1))
+    assert np.allclose(moved[0, 468:473], (1 - covered) * mine + covered * lids, atol=1e-5)
+
+
 @pytest.mark.parametrize("op", [anchors, lambda *points: corrected(*anchors(*points))])
 def test_anchors_are_the_same_for_tensors(op):
     """To a hundredth of a pixel of a crop at 128, where points move as far as a face's."""

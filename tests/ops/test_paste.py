@@ -210,3 +210,13 @@ FRAME = noise(60, 70)
 def test_errors(args, message):
     with pytest.raises(BadInput, match=r"paste\(\): .*" + message):
         paste(*args)
+
+
+@pytest.mark.parametrize("away, share", [(0.0, 0.0), (0.015, 0.15625), (0.03, 0.5), (0.045, 0.84375), (0.06, 1.0)])
+def test_a_change_fades_in_over_six_hundredths_of_the_crop(away, share):
+    """By smoothstep, 3 t^2 - 2 t^3: white into black, this far from the crop's left edge."""
+    side = 1000
+    M = np.array([[side, 0, 0.5 - away * side + 20], [0, side, -side / 2]], np.float32)  # pixel 20 is `away` inside
+    field = lambda channels, value: np.full((channels, 4, 4), value, np.float32)  # noqa: E731
+    out = paste(np.zeros((8, 40, 3), np.uint8), M, field(2, 0), field(1, 1), field(3, 1))
+    assert np.abs(out[4, 20].astype(int) - 255 * share).max() <= 1
