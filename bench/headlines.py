@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
+
+import quality
 
 from fetfast.plan import Plan
 
@@ -58,10 +59,9 @@ def frame_ops(file: dict[str, Any]) -> list[Line]:
 
 
 def evaluate(file: dict[str, Any]) -> list[Line]:
-    every = re.search(r"every (\d+)th", file["driver"])
-    what = f"`{file['plan']}`, {file['targets']} portraits driven by a clip: gap closed"
-    command = f"fetfast evaluate {file['plan']} --every {every[1] if every else 1}"
-    return [(what, f"{file['measures']['expression']['gap_closed']:.2f}", command)]
+    protocol, figure, what = quality.HEADLINES[0]
+    said = quality.headline(file, protocol, figure)
+    return [(f"`{file['plan']}`: {what}", said, f"fetfast evaluate {file['plan']} --only {protocol}")]
 
 
 def parity(file: dict[str, Any]) -> list[Line]:

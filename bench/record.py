@@ -28,11 +28,11 @@ SUITES = (
 def commands(quick: bool) -> dict[str, list[str]]:
     """Name -> what runs it; the file that it writes is to be put at the end."""
     few = ["--quick"] if quick else []
-    steps, every = ("20", "40") if quick else ("200", "6")
+    steps = "20" if quick else "200"
     of_a_plan = {
         "stream": ["bench", "--steps", steps, "--plan"],
         "loop": ["bench", "loop", "--plan"],
-        "evaluate": ["evaluate", "--every", every],
+        "evaluate": ["evaluate", *few],
     }
     found: dict[str, list[str]] = {}
     for suite in SUITES:

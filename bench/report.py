@@ -23,9 +23,12 @@ from typing import Any
 
 import headlines
 import plots
+import quality
 from measure import ROOT, Row
 
-PAGES = ("README.md", "docs/performance.md", "docs/tensorrt.md")
+from fetfast.plan import SHIPPED
+
+PAGES = ("README.md", "docs/performance.md", "docs/tensorrt.md", "docs/models/unet.md", "docs/models/flow.md")
 BLOCK = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 SHOWN = {
     "python": "Python",
@@ -172,18 +175,27 @@ def scaling(results: Results) -> str:
     return "\n".join(blocks) or NOTHING
 
 
-def quality(results: Results) -> str:
-    """Of each plan, what `fetfast evaluate` says."""
-    rows = []
-    for file in results.get("evaluate", []):
-        expression, identity = (file["measures"].get(name, {}) for name in ("expression", "identity"))
-        driven = f"{file['targets']} portraits × {file['drivers']} frames"
-        rows.append([f"`{file['plan']}`", driven, *(
-            "—" if value is None else f"{value:.3f}"
-            for value in (expression.get("gap_closed"), expression.get("corr_within"), identity.get("to_target"))
-        )])  # fmt: skip
-    head = ["plan", "driven", "gap closed", "corr within", "dlib distance to the target"]
-    return f"{markdown(head, rows)}\n{source(*results['evaluate'])}" if rows else NOTHING
+def headlines_of_quality(results: Results) -> str:
+    """Of each plan, what `fetfast evaluate` says that matters most."""
+    files = results.get("evaluate", [])
+    rows = [[f"`{file['plan']}`", *(quality.headline(file, *at[:2]) for at in quality.HEADLINES)] for file in files]
+    head = ["plan", *(what for *_, what in quality.HEADLINES)]
+    return f"{markdown(head, rows)}\n{source(*files)}" if rows else NOTHING
+
+
+def judged(plan: str) -> Callable[[Results], str]:
+    """All that `fetfast evaluate` says of one plan, a table for each protocol."""
+
+    def table(results: Results) -> str:
+        files = [file for file in results.get("evaluate", []) if file["plan"] == plan]
+        blocks = [
+            "\n".join(markdown(*made) for made in (*quality.tables(file), quality.groups(file)) if made[1])
+            + f"\n{source(file)}"
+            for file in files
+        ]
+        return "\n".join(blocks) or f"No figures yet: `python bench/record.py evaluate-{plan}` makes them.\n"
+
+    return table
 
 
 def engines(results: Results) -> str:
@@ -210,8 +222,9 @@ def summary(results: Results) -> str:
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
-    "summary": summary, "stream": stream, "scaling": scaling, "quality": quality, "tensorrt": engines,
+    "summary": summary, "stream": stream, "scaling": scaling, "quality": headlines_of_quality, "tensorrt": engines,
     **{name: suite(name) for name in ("ops", "network", "engine", "start", "memory", "frame_ops")},
+    **{f"quality-{path.stem}": judged(path.stem) for path in sorted(SHIPPED.glob("*.plan"))},
 }  # fmt: skip
 
 

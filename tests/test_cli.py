@@ -102,7 +102,11 @@ def test_a_sheet_shows_all_three(data, tmp_path):
         (["bench", "loop", "--steps", "1"], "No such option"),
         (["dance"], "No such command"),
         (["bench", "--plan", "none.plan"], "none.plan"),
-        (["evaluate", "--targets", "none", "--drivers", "blank.png"], "no such file"),
+        (["evaluate", "--targets", "none"], "no such file"),
+        (["evaluate", "--only", "dance"], "no protocol dance"),
+        (["evaluate", "flow_fp32", "--compare", "a.json", "b.json"], "--compare takes"),
+        (["evaluate", "--compare", "a.json", "b.json"], "no file of figures"),
+        (["evaluate", "--html", "no/such.html"], "does not exist"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(tmp_path, monkeypatch, arguments, words):

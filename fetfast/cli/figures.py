@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -73,44 +74,55 @@ def loop(plan: str | None, backend: str, driver: Path | None, target: Path | Non
         write_json(json_file, {"suite": "loop", "machine": machine()} | figures)
 
 
+def _protocols(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
 @click.command()
 @click.argument("plan", required=False)
 @click.option("--backend", default="auto", help=BACKEND_HELP)
-@click.option("--targets", type=FILE, help="A folder of portraits.  [default: shared ones that PLAN never saw]")
-@click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared clip]")
-@click.option("--every", type=click.IntRange(1), default=8, help="Drive by each Nth frame of a video; reenact all.")
-@click.option("--pairs", "known", type=FILE, help="Pairs made by fetfast synth: those held out are compared too.")
-@click.option("--only", help="Protocols by independent judges, separated by commas: actions, clip.")
-@click.option("--quick", is_flag=True, help="Six people and the plan alone.")
+@click.option("--only", callback=_protocols, help="Protocols, separated by commas.  [default: all]")
+@click.option("--quick", is_flag=True, help="Fewer people, and the plan alone: two minutes.")
+@click.option("--targets", type=FILE, help="A folder of people to drive.  [default: shared ones that PLAN never saw]")
 @click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+@click.option("--html", type=FILE, callback=in_a_folder, help="Write a report with the worst and best results.")
+@click.option("--compare", "two", nargs=2, metavar="A B", help="Two plans, or files that --json wrote, side by side.")
 def evaluate(
-    plan: str | None, backend: str, targets: Path | None, drivers: Path | None, every: int, known: Path | None,
-    only: str | None, quick: bool, json_file: Path | None,
+    plan: str | None, backend: str, only: tuple[str, ...], quick: bool, targets: Path | None, json_file: Path | None,
+    html: Path | None, two: tuple[str, str] | None,
 ) -> None:  # fmt: skip
-    """Measures how well PLAN carries expressions over, and how well the target stays itself."""
-    if only:
-        return _judged(plan, backend, targets, tuple(only.split(",")), quick, json_file)
+    """Measures how well PLAN carries expressions over and keeps the target itself, by judges that it does not run.
+
+    \b
+    actions   one action at a time, rendered drivers     acted    the same, re-posed photographs
+    clip      a filmed stranger drives                   others   other people's expressions drive
+    smiles    one's own smile, against its photograph    itself   a face drives itself
+    pairs     re-posed photographs, landmarks given      reenact  a clip's first frame, driven by the others
+    video     jitter and flicker
+    """
     from fetfast import evaluate as suite
     from fetfast.engine import Engine
     from fetfast.environment import machine
+    from fetfast.evaluate import album, compare, report
 
-    figures = suite.evaluate(Engine(plan, backend), targets, drivers, every, known)
-    click.echo(suite.table(figures))
+    kept = album.Album(open=html is not None)
+
+    def measured(name: str | None) -> dict[str, Any]:
+        if two and name and name.endswith(".json"):
+            return compare.read(Path(name))
+        return suite.evaluate(Engine(name, backend), only, quick, targets, kept)
+
+    if two:
+        if plan or json_file or html:
+            raise BadInput("--compare takes two plans or files, and no PLAN, --json or --html")
+        click.echo(compare.compare(*map(measured, two)))
+        return
+    figures = {"suite": "evaluate", "machine": machine()} | measured(plan)
+    click.echo(compare.table(figures))
     if json_file:
-        write_json(json_file, {"suite": "evaluate", "machine": machine()} | figures)
-
-
-def _judged(
-    plan: str | None, backend: str, targets: Path | None, only: tuple[str, ...], quick: bool, json_file: Path | None
-) -> None:
-    from fetfast.engine import Engine
-    from fetfast.environment import machine
-    from fetfast.evaluate import data, protocols
-
-    figures = protocols.run(Engine(plan, backend), only, quick, data.photos(targets) if targets else None)
-    click.echo(protocols.table(figures))
-    if json_file:
-        write_json(json_file, {"suite": "judged", "machine": machine()} | figures)
+        compare.write(json_file, figures)
+    if html:
+        report.write(html, figures, kept)
 
 
 @click.command()

@@ -1,161 +1,161 @@
-"""`fetfast evaluate`: how well a plan does its work, on real photographs and real drivers.
+"""`fetfast evaluate`: how well a plan does its work, judged by what the engine does not run and was not trained with.
 
-Every target is driven by every driving frame, and then by other targets: expressions of people held out from training,
-who all differ from the clip's and from each other. A measure reads targets, drivers and results. A measure is a file:
+    actions   one action at a time of rendered drivers: how much of the driver's motion the result shows (`actions.py`)
+    acted     the same, driven by photographs that the morphable model re-posed
+    clip      a filmed stranger: lids, mouth, expression, identity, emotions (`cross.py`)
+    others    the expressions of other people held out
+    smiles    a resting face driven by the person's own smile, against that smile (`smiles.py`)
+    itself    a face driven by itself
+    pairs     re-posed photographs, landmarks given (`pairs.py`)
+    reenact   a clip's first frame driven by the others (`film.py`)
+    video     jitter, and flicker where nothing should move
 
-    why_not() -> str | None                     why it cannot be had here
-    reader() -> Callable[[Frame, Face], Array]  what it takes from a picture and the face in it, f32 [N]
-    score(targets, drivers, outputs) -> dict    figures, from [T, N], [D, N] (or [T, D, N], where each target has its
-                                                own) and [T, D, N]; a row of NaN where a result shows no face
-    describe(figures) -> str                    the figures on one line
+Each beside *copy the target*, the landmarks' warp `flow_fp32` and the driver itself, where these say something; with
+bootstrap intervals over people (`figures.py`), and by groups of people (`groups.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from tqdm import tqdm
 
 from fetfast import image
 from fetfast.engine import Engine
 from fetfast.errors import BadInput, Unavailable
-from fetfast.evaluate import data, expression, identity, pairs, reenact
-from fetfast.face import Face, Landmarker
+from fetfast.evaluate import actions, actors, cross, film, groups, pairs, points, smiles
+from fetfast.evaluate.album import Album
+from fetfast.evaluate.data import default, photos
+from fetfast.evaluate.figures import DETAIL, Record, Sums, add_up, estimate, estimates
+from fetfast.evaluate.setup import PLAN, Setup, held_out_files, people
+from fetfast.face import Landmarker
 
-MEASURES = {"expression": expression, "identity": identity}
-COMPARISONS = {"reenactment": reenact, "pairs": pairs}  # with pictures that are known to be right; they `describe` too
-OTHERS = 12  # of the other targets drive each, at most
+BASELINE = "flow_fp32"
+CLIP = "clips/single_face.mp4"
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A face in a picture, and what each measure reads off it."""
+def _actions(setup: Setup) -> Iterator[Record]:
+    seeds = actors.IDENTITIES[: 2 if setup.quick else None]
+    found = [actors.rendered(setup.data / "ict_facekit_f16.npz", seed) for seed in seeds]
+    return actions.run(setup, found, 1 if setup.quick else 2, "actions")
 
-    frame: data.Frame
-    face: Face
-    values: dict[str, np.ndarray]
+
+def _acted(setup: Setup) -> Iterator[Record]:
+    files = held_out_files(setup.data, "portraits")
+    found = actors.calmest(setup.data / "ict_facekit_f16.npz", files, 1 if setup.quick else 4)
+    return actions.run(setup, found, 1, "acted")
+
+
+def _clip(setup: Setup) -> Iterator[Record]:
+    return cross.clip(setup, setup.data / CLIP, 4 if setup.quick else 2)
+
+
+def _others(setup: Setup) -> Iterator[Record]:
+    found = []
+    for file in held_out_files(setup.data, "synthetic", 12 if setup.quick else 60):
+        frame = image.load(file)
+        if setup.landmarker.detect(frame):
+            found.append(setup.person(file.stem, frame))
+    drivers = cross.strongest(found, 4 if setup.quick else 12)
+    return cross.others(setup, drivers)
+
+
+def _smiles(setup: Setup) -> Iterator[Record]:
+    return smiles.true_smiles(setup, smiles.read(setup, 8 if setup.quick else None))
+
+
+def _itself(setup: Setup) -> Iterator[Record]:
+    return smiles.itself(setup, smiles.read(setup, 8 if setup.quick else None))
+
+
+def _pairs(setup: Setup) -> Iterator[Record]:
+    few = 2 if setup.quick else 10
+    files = held_out_files(setup.data, "portraits", few) + held_out_files(setup.data, "synthetic", few)
+    return pairs.run(setup, files, 4 if setup.quick else 8)
+
+
+def _reenact(setup: Setup) -> Iterator[Record]:
+    return film.reenact(setup, setup.data / CLIP, 6 if setup.quick else 1)
+
+
+def _video(setup: Setup) -> Iterator[Record]:
+    return film.steady(setup, setup.data / CLIP, 1 if setup.quick else 6)
+
+
+PROTOCOLS: dict[str, Callable[[Setup], Iterator[Record]]] = {
+    "actions": _actions, "acted": _acted, "clip": _clip, "others": _others, "smiles": _smiles, "itself": _itself,
+    "pairs": _pairs, "reenact": _reenact, "video": _video,
+}  # fmt: skip
 
 
 def evaluate(
     engine: Engine | str,
+    only: Sequence[str] = (),
+    quick: bool = False,
     targets: Path | None = None,
-    drivers: Path | None = None,
-    every: int = 8,
-    known: Path | None = None,
+    album: Album | None = None,
 ) -> dict[str, Any]:
-    """Drives every target with every driving frame and with other targets, and measures the results.
+    """Figures of a plan by some of PROTOCOLS, or all.
 
-    engine: an Engine, or the path or name of a plan.
-    targets: a folder of photographs, the largest face of each; None: the portraits of the data folder that the plan
-    was not trained on.
-    drivers: a video, or a folder of photographs; None: the data folder's clip. Of a video every `every`-th frame,
-    from the first on, is taken; and the clip is reenacted from its first frame, all of it.
-    known: a folder of pairs made by `fetfast synth`, of which those held out are compared with the truth.
+    engine: an Engine, or the path or name of a plan. quick: fewer people, and no baseline: two minutes.
+    targets: a folder of photographs of the people who are driven; None: twenty held out from training. album: takes
+    the worst and best results of each protocol.
 
-    Returns what was run and under "measures" each measure's figures, or {"unavailable": why}; under "others" the same
-    of the targets that drive each other, where there are two or more; ready for JSON.
-    Raises BadInput, Unavailable (a video without PyAV), MissingAsset (no data folder).
+    Returns what was run, under "figures" protocol -> figure -> method -> [value, low, high] (95 % intervals), under
+    "groups" the plan's figures by group of people, and under "sums" what they are ratios of, by person; for JSON.
+    Raises BadInput, Unavailable (an extra is not installed), MissingAsset (no data folder).
     """
+    if unknown := [name for name in only if name not in PROTOCOLS]:
+        raise BadInput(f"evaluate(): no protocol {', '.join(unknown)}, expected some of {', '.join(PROTOCOLS)}")
+    if reason := points.why_not():
+        raise Unavailable(f"evaluate(): {reason}")
+    files = photos(targets) if targets else []
+    data = default("portraits").parent
     engine = Engine(engine) if isinstance(engine, str) else engine
-    photos = data.photos(targets) if targets else data.unseen(engine.plan, data.photos(data.default("portraits")))
-    drivers = drivers or data.default("clips/single_face.mp4")
-    reasons = {name: measure.why_not() for name, measure in MEASURES.items()}
-    readers = {name: measure.reader() for name, measure in MEASURES.items() if reasons[name] is None}
-    landmarker = Landmarker()
-    faceless: list[str] = []
-
-    def read(frame: data.Frame) -> Shown | None:
-        for face in landmarker.detect(frame)[:1]:
-            return Shown(frame, face, {name: reader(frame, face) for name, reader in readers.items()})
-        return None
-
-    def faces(pictures: Iterable[tuple[str, data.Frame]]) -> list[Shown]:
-        shown = [(name, read(frame)) for name, frame in pictures]
-        faceless.extend(name for name, found in shown if found is None)
-        return [found for _, found in shown if found is not None]
-
-    def drive(drivers_of: list[list[Shown]]) -> dict[str, Any]:
-        results = []
-        for person, driving in zip(people, tqdm(drivers_of, "evaluate", disable=None, leave=False), strict=True):
-            target = engine.prepare(person.frame, person.face)
-            results.append([read(engine.render(d.face, target, d.frame)) for d in driving])
-        scores: dict[str, Any] = {name: {"unavailable": reason} for name, reason in reasons.items() if reason}
-        for name in readers:
-            scores[name] = MEASURES[name].score(
-                np.array([person.values[name] for person in people]),
-                np.array([[driver.values[name] for driver in driving] for driving in drivers_of]),
-                np.array([
-                    [found.values[name] if found else person.values[name] * np.nan for found in row]
-                    for person, row in zip(people, results, strict=True)
-                ]),
-            )  # fmt: skip
-        return {
-            "drivers": len(drivers_of[0]),
-            "results_without_face": sum(found is None for row in results for found in row),
-            "measures": {name: scores[name] for name in MEASURES},
-        }
-
-    driving = faces(data.frames(drivers, every))
-    if not driving:
-        raise BadInput(f"evaluate(): no face in any picture of {drivers}, expected at least one driver")
-    people = faces((photo.name, image.load(photo)) for photo in photos)
-    if not people:
-        raise BadInput(f"evaluate(): no face in any of {len(photos)} pictures, expected one target or more")
-    figures: dict[str, Any] = {
+    landmarker, count = Landmarker(), (4, 2) if quick else (10, 10)
+    for folder, some in zip(("portraits", "synthetic"), count, strict=True):
+        files += [] if targets else held_out_files(data, folder, some)
+    found, faceless = people(engine, files, landmarker)
+    if not found:
+        raise BadInput(f"evaluate(): no face in any of {len(files)} pictures, expected one target or more")
+    baseline = None if quick or engine.plan.name == BASELINE else Engine(BASELINE)
+    setup = Setup(engine, baseline, found, data, quick, landmarker, album or Album())
+    sums = {name: add_up(run(setup)) for name, run in PROTOCOLS.items() if not only or name in only}
+    known = {person.name: groups.seen(person, setup.look(person.frame, person.M)) for person in found}
+    if any(name in sums for name in ("smiles", "itself")):
+        told = groups.told(data / "london")
+        for pair in smiles.read(setup, 8 if quick else None):
+            person = pair.neutral
+            known[person.name] = groups.seen(person, setup.look(person.frame, person.M)) | told[person.name[-3:]]
+    return {
         "plan": engine.plan.name,
         "digest": engine.plan.digest,
         "backend": engine.backend,
-        "targets": len(people),
-        "driver": drivers.name + (f", every {every}th frame" if drivers.is_file() and every > 1 else ""),
+        "quick": quick,
         "without_face": faceless,
-        **drive([driving] * len(people)),
+        **summary(sums, known),
     }
-    found: dict[str, Any] | None
-    for name, compare in (
-        ("reenactment", lambda: reenact.reenact(engine, every_frame(drivers)) if drivers.is_file() else None),
-        ("pairs", lambda: pairs.pairs(engine, known) if known else None),
-    ):
-        try:
-            found = compare()
-        except Unavailable as error:  # scikit-image is not installed
-            found = {"unavailable": str(error)}
-        if found:
-            figures["measures"][name] = found
-    if len(people) > 1:
-        count = min(OTHERS, len(people) - 1)
-        figures["others"] = drive([(people[n + 1 :] + people[:n])[:count] for n in range(len(people))])
-    return figures
 
 
-def every_frame(clip: Path) -> Iterator[data.Frame]:
-    for _, frame in tqdm(data.frames(clip), "reenact", disable=None, leave=False):
-        yield frame
+def summary(sums: dict[str, Sums], known: dict[str, groups.Groups]) -> dict[str, Any]:
+    """figures, groups, people and sums, rounded to four decimals."""
+    split: dict[str, Any] = {}
+    for group, names in groups.members(known).items():
+        for protocol, found in sums.items():
+            for figure, methods in found.items():
+                here = [name for name in names if name in methods.get(PLAN, {})]
+                value = estimate(methods.get(PLAN, {}), here)
+                if value is not None and len(here) >= groups.FEW and DETAIL not in figure:
+                    split.setdefault(protocol, {}).setdefault(figure, {})[group] = [*value, len(here)]
+    figures = {name: estimates(found) for name, found in sums.items()}
+    own = {name: {figure: row[PLAN] for figure, row in found.items() if PLAN in row} for name, found in sums.items()}
+    rounded: dict[str, Any] = _rounded({"figures": figures, "groups": split, "people": known, "sums": own})
+    return rounded
 
 
-def table(figures: dict[str, Any]) -> str:
-    """The figures as lines for a person."""
-    lines = [
-        f"{figures['plan']} on {figures['backend']}: {figures['targets']} targets x {figures['drivers']} driving frames"
-        f" ({figures['driver']})",
-        *describe(figures),
-    ]
-    if others := figures.get("others"):
-        lines += [f"each target driven by {others['drivers']} of the others", *describe(others)]
-    if figures["without_face"]:
-        lines.append(f"left out, no face found: {', '.join(figures['without_face'])}")
-    return "\n".join(lines)
-
-
-def describe(block: dict[str, Any]) -> list[str]:
-    lines = []
-    for name, scores in block["measures"].items():
-        measure = (MEASURES | COMPARISONS)[name]
-        text = f"left out: {scores['unavailable']}" if "unavailable" in scores else measure.describe(scores)
-        lines.append(f"  {name:<12}{text}")
-    if block["results_without_face"]:
-        lines.append(f"  results in which no face was found: {block['results_without_face']}")
-    return lines
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fetfast import assets, image
+from fetfast.errors import NoFace
 from fetfast.evaluate.motion import SIDES
 from fetfast.image import Frame
 from fetfast.train.facekit import Facekit
@@ -156,3 +157,18 @@ def photographed(facekit: Path, photo: Path) -> Actor:
         fit.expression.astype(np.float64),
         np.clip(fit.expression[closed] + shut(kit, shape), 0, SHUT),
     )
+
+
+def calmest(facekit: Path, photos: list[Path], count: int) -> list[Actor]:
+    """Of the people in these photographs those who look into the camera with the least expression."""
+    kit = open_model(facekit).kit
+    unrest = {}
+    for photo in photos:
+        try:
+            fit = fit_file(kit, photo)
+        except NoFace:
+            continue
+        unrest[photo] = (
+            np.linalg.norm(fit.rotation) * 2 + fit.expression[kit.index("mouthSmile", "jawOpen", "eyeBlink")].sum()
+        )
+    return [photographed(facekit, photo) for photo in sorted(unrest, key=lambda photo: unrest[photo])[:count]]

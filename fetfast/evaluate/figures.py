@@ -14,6 +14,7 @@ import numpy as np
 
 DRAWS = 1000
 LEVEL = 95  # percent
+DETAIL = ": "  # in a figure's name: what follows is a part of another figure
 
 
 @dataclass(frozen=True)

@@ -1,73 +1,80 @@
-"""Pairs whose truth is known: pictures of persons that were held out from training, under expressions that the
-morphable model gave them.
+"""Pairs whose truth is known: photographs of people held out from training, under expressions that the morphable model
+gave them, as `fetfast synth` makes them.
 
-The landmarks wanted are given, so that this measures the picture alone and not the fusion. Compared in the crop at
-128 x 128, within the face's box: the target left as it is, the landmarks' warp (family `flow`), and the plan's result.
+The landmarks wanted are given, so that this measures the picture alone and not the fusion. Compared in the crop at 128
+x 128, within the face's box and the mouth's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from fetfast import image
 from fetfast.engine import Engine
-from fetfast.errors import BadInput
+from fetfast.evaluate.figures import Record
+from fetfast.evaluate.setup import PLAN, Setup
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face
+from fetfast.image import Frame
 from fetfast.ops.crop import crop
-from fetfast.ops.paste import paste
 from fetfast.ops.topology import LIPS
 from fetfast.spec import BLENDSHAPES
 from fetfast.step import Target
 
-SIDE = 128
-SHOWN = ("copy", "warp", "net")
+SIDE, MADE = 128, 256  # pixels compared, and of the pairs
+SEED = 20
 
 
-def pairs(engine: Engine, folder: Path, count: int | None = None) -> dict[str, float]:
-    """Mean PSNR and SSIM in the face's box and PSNR in the mouth's, over `count` held-out pairs of a folder made by
-    `fetfast synth`, or all. Raises BadInput."""
-    from fetfast.train.data import Pairs
+def made(setup: Setup, files: list[Path], each: int) -> Iterator[tuple[str, Mapping[str, NDArray]]]:
+    """`each` pairs of everybody in these photographs, by name; the same ones for the same model. Those without a face
+    are left out."""
+    from fetfast.train.synth.expression import random_expression
+    from fetfast.train.synth.pairs import open_model, pair, try_fit
+    from fetfast.train.synth.portrait import prepare
 
-    found = Pairs.open(folder)
-    if not len(found.validation):
-        raise BadInput(f"pairs(): {folder} holds out nobody; make pairs of more people: fetfast synth")
-    rows = found.validation if count is None else found.validation[:: max(1, len(found.validation) // count)][:count]
-    scores = []
-    for row in tqdm(rows, "pairs", disable=None, leave=False):
-        scores.append(_row(engine, {name: array[row] for name, array in found.arrays.items()}))
-    means = np.mean(scores, axis=0)
-    return {
-        f"{shown}_{figure}": float(means[i, j])
-        for i, shown in enumerate(SHOWN)
-        for j, figure in enumerate(("psnr", "ssim", "mouth"))
-    }
+    facekit = setup.data / "ict_facekit_f16.npz"
+    model = open_model(facekit)
+    fits = {file: fit for file in files if (fit := try_fit(facekit, file)) is not None}
+    donors = np.stack([fit.expression for fit in fits.values()])
+    for n, (file, fit) in enumerate(fits.items()):
+        portrait = prepare(model.kit, model.mask, image.load(file), fit, MADE)
+        for k in range(each):
+            rng = np.random.default_rng([SEED, n, k])
+            yield file.stem, pair(model, portrait, donors, random_expression(model.kit, donors, rng), rng)
 
 
-def _row(engine: Engine, pair: Mapping[str, NDArray]) -> NDArray[np.float64]:
-    frame, truth = np.array(pair["target"]), np.array(pair["truth"])
-    side = len(frame)
-    M = np.array([[side, 0, 0], [0, side, 0]], np.float32)
-    landmarks = np.pad(pair["target_points"] * side, ((0, 0), (0, 1))).astype(np.float32)
+def run(setup: Setup, files: list[Path], each: int) -> Iterator[Record]:
+    for person, pair in setup.bar(made(setup, files, each), "pairs"):
+        yield from compared(setup, person, pair)
+
+
+def compared(setup: Setup, person: str, pair: Mapping[str, NDArray]) -> Iterator[Record]:
+    target, truth = np.array(pair["target"]), np.array(pair["truth"])
+    M = np.array([[len(target), 0, 0], [0, len(target), 0]], np.float32)
+    points = np.array(pair["driven_points"])
+    face, mouth = face_box(points, SIDE), face_box(points[list(LIPS)], SIDE)
+    wanted = crop(truth, M, SIDE)
+    results = {name: given_landmarks(engine, pair, M) for name, engine in setup.engines.items()} | {"copy": target}
+    for method, result in results.items():
+        got = crop(result, M, SIDE)
+        scores = psnr(got, wanted, face), ssim(got, wanted, face), psnr(got, wanted, mouth)
+        for name, value in zip(("face, dB", "face, SSIM", "mouth, dB"), scores, strict=True):
+            yield Record(name, method, person, value)
+        if method == PLAN:
+            shown = {"target": (target, M), "truth": (truth, M), "result": (result, M)}
+            setup.album.add("pairs", scores[2], person, f"mouth {scores[2]:.1f} dB", shown)
+
+
+def given_landmarks(engine: Engine, pair: Mapping[str, NDArray], M: NDArray[np.float32]) -> Frame:
+    """The pair's target, its landmarks moved to where the truth has them, whatever the plan makes of a driver."""
+    frame = np.array(pair["target"])
+    landmarks = np.pad(pair["target_points"] * len(frame), ((0, 0), (0, 1))).astype(np.float32)
     face = Face(landmarks, np.zeros(len(BLENDSHAPES), np.float32), 1.0)
-    spec = engine.plan.spec
     step = engine.step("transfer", face, Target(frame, [face], M[None]), frame)
     step.tensors["driven_points"] = np.array(pair["driven_points"])[None]
-    result = engine.begin(step)()[0]
-    wanted = crop(truth, M, SIDE)
-    pictures = (frame, paste(frame, M, flow=step.need("first_flow", spec.resolution)[0]), result)
-    points = pair["driven_points"]
-    face_area, mouth = face_box(points, SIDE), face_box(points[list(LIPS)], SIDE)
-    shown = [crop(picture, M, SIDE) for picture in pictures]
-    return np.array([(psnr(p, wanted, face_area), ssim(p, wanted, face_area), psnr(p, wanted, mouth)) for p in shown])
-
-
-def describe(figures: Mapping[str, float]) -> str:
-    return "   ".join(
-        f"{name} {figures[f'{name}_psnr']:.2f} dB / {figures[f'{name}_ssim']:.3f}, mouth {figures[f'{name}_mouth']:.1f}"
-        for name in SHOWN
-    )
+    result: Frame = engine.begin(step)()[0]
+    return result

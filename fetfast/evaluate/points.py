@@ -94,10 +94,8 @@ def judge() -> Callable[[Frame, Array], Look]:
     def read(picture: Frame, shifts: tuple[tuple[float, float], ...]) -> Array:
         side = len(picture)
         found = []
-        for dx, dy in shifts:
-            x, y, half = BOX[0] + dx, BOX[1] + dy, BOX[2] / 2
-            box = dlib.rectangle(*(round(side * v) for v in (x - half, y - half, x + half, y + half)))
-            found.append([(part.x, part.y) for part in net(picture, box).parts()])
+        for shift in shifts:
+            found.append([(part.x, part.y) for part in net(picture, box(side, shift)).parts()])
         return (np.mean(found, axis=0) / side).astype(np.float32)
 
     def look(frame: Frame, M: Array) -> Look:
@@ -111,6 +109,14 @@ def judge() -> Callable[[Frame, Array], Look]:
         return Look(picture, points, np.array(lids, np.float32))
 
     return look
+
+
+def box(side: int, shift: tuple[float, float] = (0, 0)) -> Any:
+    """Where dlib's own detector would put its box in a crop of that side, a dlib.rectangle."""
+    import dlib
+
+    x, y, half = BOX[0] + shift[0], BOX[1] + shift[1], BOX[2] / 2
+    return dlib.rectangle(*(round(side * v) for v in (x - half, y - half, x + half, y + half)))
 
 
 def twice(picture: Frame, points: Array, first: int, other: int) -> Frame:

@@ -6,37 +6,57 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fetfast import image
 from fetfast.engine import Engine
 from fetfast.errors import NoFace
-from fetfast.evaluate import points
+from fetfast.evaluate import emotion, identity, points
+from fetfast.evaluate.album import Album
 from fetfast.evaluate.data import photos, unseen
 from fetfast.face import Face, Landmarker, crop_matrix
 from fetfast.image import Frame
 from fetfast.step import Target
 
 T = TypeVar("T")
-Transfer = Callable[["Person", Face, Frame], Frame]
+Array = NDArray[np.float32]
+PLAN = "plan"  # the method that is measured; others stand beside it
 
 
 @dataclass(frozen=True)
 class Person:
-    """A target: the picture u8 [H, W, 3], the face in it, and its crop f32 [2, 3]."""
+    """Somebody in a picture u8 [H, W, 3]: the face in it, and its crop f32 [2, 3]."""
 
     name: str
     frame: Frame
     face: Face
-    M: np.ndarray
+
+    @cached_property
+    def M(self) -> Array:
+        return crop_matrix(self.face.landmarks)
+
+
+Transfer = Callable[[Person, Face, Frame], Frame]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judges of expression and identity read off a face: blendshapes f32 [52] (the engine's own landmarker,
+    not independent; NaN where it finds no face), identity f64 [128] or NaN, emotions f32 [7] by classifier."""
+
+    blendshapes: Array
+    identity: NDArray[np.float64]
+    emotions: dict[str, Array]
 
 
 @dataclass
 class Setup:
-    """engine: what is measured. baseline: the landmarks' warp, beside it, or None. data: where drivers lie."""
+    """engine: what is measured. baseline: the landmarks' warp, beside it, or None. people: the targets, held out from
+    training. data: the data folder. album: pictures for the report."""
 
     engine: Engine
     baseline: Engine | None
@@ -44,38 +64,61 @@ class Setup:
     data: Path
     quick: bool
     landmarker: Landmarker = field(default_factory=Landmarker)
+    album: Album = field(default_factory=Album)
     _targets: dict[tuple[int, str], Target] = field(default_factory=dict)
 
     @cached_property
-    def look(self) -> Callable[[Frame, np.ndarray], points.Look]:
+    def look(self) -> Callable[[Frame, Array], points.Look]:
         return points.judge()
+
+    @cached_property
+    def see(self) -> Callable[..., Seen]:
+        """see(frame, M, face, identify=True): the face whose crop M takes, about where `face` lies. dlib's identity
+        network takes longer than all else: it may be left out."""
+        who = identity.judge()
+        emotions = {name: emotion.judge(name) for name in emotion.CLASSIFIERS}
+
+        def see(frame: Frame, M: Array, face: Face, identify: bool = True) -> Seen:
+            found = self.landmarker.track(frame, face)
+            shapes = np.full(52, np.nan, np.float32) if found is None else found.blendshapes
+            person = who(frame, M) if identify else np.full(128, np.nan)
+            return Seen(shapes, person, {name: read(frame, M) for name, read in emotions.items()})
+
+        return see
 
     @cached_property
     def methods(self) -> dict[str, Transfer]:
         """What is done with a target and a driver, by name. `copy` leaves the target as it is, `driver` shows the
         driver: the least and the most of an expression that there is."""
-        ways: dict[str, Transfer] = {"plan": self._by(self.engine)}
+        ways: dict[str, Transfer] = {PLAN: self._by(self.engine)}
         if self.baseline is not None:
             ways[self.baseline.plan.name] = self._by(self.baseline)
         return ways | {"copy": lambda person, face, frame: person.frame, "driver": lambda person, face, frame: frame}
 
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The methods that are engines."""
+        found = {PLAN: self.engine}
+        return found if self.baseline is None else found | {self.baseline.plan.name: self.baseline}
+
     def _by(self, engine: Engine) -> Transfer:
         def transfer(person: Person, face: Face, frame: Frame) -> Frame:
-            key = (id(engine), person.name)
-            if key not in self._targets:
-                self._targets[key] = engine.prepare(person.frame, person.face)
-            return engine.render(face, self._targets[key], frame)
+            return engine.render(face, self.target(engine, person), frame)
 
         return transfer
 
-    def read(self, frame: Frame, name: str) -> Face:
+    def target(self, engine: Engine, person: Person) -> Target:
+        """The person prepared for an engine, once."""
+        key = (id(engine), person.name)
+        if key not in self._targets:
+            self._targets[key] = engine.prepare(person.frame, person.face)
+        return self._targets[key]
+
+    def person(self, name: str, frame: Frame) -> Person:
         """The largest face. Raises NoFace."""
         for face in self.landmarker.detect(frame)[:1]:
-            return face
+            return Person(name, frame, face)
         raise NoFace(f"evaluate(): no face found in {name}; leave it out")
-
-    def crop(self, face: Face) -> np.ndarray:
-        return crop_matrix(face.landmarks)
 
     def bar(self, items: Iterable[T], what: str) -> Iterable[T]:
         """A progress bar on a terminal, nothing elsewhere."""
@@ -89,28 +132,18 @@ def people(engine: Engine, files: list[Path], landmarker: Landmarker) -> tuple[l
         frame = image.load(file)
         faces = landmarker.detect(frame)[:1]
         if faces:
-            found.append(Person(file.stem, frame, faces[0], crop_matrix(faces[0].landmarks)))
+            found.append(Person(file.stem, frame, faces[0]))
         else:
             faceless.append(file.name)
     return found, faceless
 
 
-def held_out_files(data: Path, portraits: int, synthetic: int) -> list[Path]:
-    """Portraits that no plan of ours is trained on, by the rule of `fetfast synth`: photographed ones first."""
+def held_out_files(data: Path, folder: str, count: int | None = None) -> list[Path]:
+    """Pictures of a folder that no plan of ours is trained on, by the rule of `fetfast synth`; `count` of them, evenly
+    over all. None where the folder is absent."""
     from fetfast.train.synth.pairs import held_out
 
-    files: list[Path] = []
-    for folder, count in (("portraits", portraits), ("synthetic", synthetic)):
-        kept = [file for file in photos(data / folder) if held_out(file)] if (data / folder).is_dir() else []
-        spread = sorted({round(i) for i in np.linspace(0, len(kept) - 1, min(count, len(kept)))}) if kept else []
-        files += [kept[i] for i in spread]
-    return files
-
-
-def json_ready(value: Any) -> Any:
-    """Rounded to four decimals, for JSON."""
-    if isinstance(value, dict):
-        return {key: json_ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_ready(item) for item in value]
-    return round(float(value), 4) if isinstance(value, float | np.floating) else value
+    kept = [file for file in photos(data / folder) if held_out(file)] if (data / folder).is_dir() else []
+    if count is None or len(kept) <= count:
+        return kept
+    return [kept[round(i)] for i in np.linspace(0, len(kept) - 1, count)]

@@ -42,7 +42,7 @@ SCALING = {"suite": "scaling", "machine": MACHINE, "rows": [
 def copy(tmp_path):
     """The pages and the results, as they are committed."""
     for page in report.PAGES:
-        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / page, tmp_path / page)
     shutil.copytree(ROOT / "bench" / "results", tmp_path / "bench" / "results")
     return tmp_path
@@ -139,8 +139,7 @@ def test_every_suite_of_the_record_has_its_headline():
     start = {"rows": [row("fetfast transfer", "warm", 790.0, peak_mb=321.0), row("import", "fetfast", 4.6)]}
     loop = {"plan": "p", "fast": {"fps": 39.1}, "camera": {"latency_ms": {"p95": 30.2}}, "dropped_share": 0.01}
     ops = {"rows": [row(f"crop, {n} threads", "ours", 1.0, ratio=r) for n, r in ((1, 9.0), (2, 1.2), (2, 2.8))]}
-    quality = {"plan": "p", "targets": 10, "driver": "clip.mp4, every 6th frame",
-               "measures": {"expression": {"gap_closed": 0.534}}}  # fmt: skip
+    quality = {"plan": "p", "figures": {"smiles": {"mouth, dB over copy": {"plan": [2.534, 2.1, 2.9]}}}}
     files = {"start": start, "loop": loop, "frame_ops": ops, "evaluate": quality}
     text = report.summary({name: [file | {"machine": MACHINE}] for name, file in files.items()})
     wanted = (
@@ -150,8 +149,8 @@ def test_every_suite_of_the_record_has_its_headline():
         "39 frames/s",
         "30 ms; 1.0%",
         "1.2–2.8 ×",
-        "0.53",
-        "fetfast evaluate p --every 6",
+        "2.53 dB",
+        "fetfast evaluate p --only smiles",
     )
     assert all(words in text for words in wanted), text
 
@@ -172,3 +171,27 @@ def test_plots(file, tmp_path):
     shown = drawn[0].read_text()
     wanted = {"network": "openvino fp16", "stream": "network: unet", "scaling": "unet small, openvino fp16"}
     assert f"<!-- {wanted[file['suite']]} -->" in shown
+
+
+JUDGED = {"suite": "evaluate", "machine": MACHINE, "plan": "unet_fp16",
+    "figures": {
+        "actions": {
+            "blink: lid open, right": {"plan": [0.4, 0.3, 0.5]}, "blink: lid open, left": {"plan": [0.6, 0.5, 0.7]},
+            "blink": {"plan": [0.5, 0.4, 0.6], "flow_fp32": [0.3, 0.2, 0.4], "copy": [0.0, 0.0, 0.0]},
+            "blink: cross-talk": {"plan": [0.07, 0.06, 0.08]},
+        },
+        "smiles": {"mouth, dB over copy": {"plan": [2.1, 1.9, 2.3], "copy": [0.0, 0.0, 0.0]}},
+    },
+    "groups": {"smiles": {"mouth, dB over copy": {"skin: dark": [1.9, 1.5, 2.2, 5]}}},
+    "sums": {"actions": {"blink": {"a": [1, 2]}}, "smiles": {"mouth, dB over copy": {"a": [1, 1], "b": [1, 1]}}},
+}  # fmt: skip
+
+
+def test_a_models_page_has_all_that_its_judges_say():
+    text = report.TABLES["quality-unet_fp16"]({"evaluate": [JUDGED | {"name": "e"}]})
+    assert "| blink | ≥ 0.85 | 0.50 [0.40, 0.60] | 0.40 | 0.60 | 0.07 | 0.30 |" in text
+    assert "| smiles (2 people) | bar | `unet_fp16` | copy |" in text
+    assert "| mouth, dB over copy | ≥ 3.2 | 2.10 [1.90, 2.30] | 0.00 |" in text
+    assert "| smiles: mouth, dB over copy | 1.90 [1.50, 2.20] |" in text and "Abacus 9" in text
+    assert "No figures yet" in report.TABLES["quality-flow_fp32"]({"evaluate": [JUDGED]})
+    assert "| `unet_fp16` | 2.10 dB | — | 0.50 | — | — | — |" in report.TABLES["quality"]({"evaluate": [JUDGED]})
