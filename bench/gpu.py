@@ -1,18 +1,22 @@
-"""The proof on a GPU: tests for real, the card's two ceilings, whole frames, each kernel, whole networks. `make gpu`
-runs it.
+"""The proof on a GPU, in two calls that each end by their own clock. `make gpu` runs the first, `make gpu CALL=2` the
+second; both begin with what matters most.
 
-    python bench/gpu.py [tests] [stream] [kernels] [networks] [compiled] [tune] [--out DIR] [--minutes N] [--dry]
-                        [--sanitize]
+    python bench/gpu.py 1|2 [--out DIR] [--seconds 235] [--dry]
+    python bench/gpu.py --sanitize
 
-Without names: tests, stream, kernels, networks and compiled (torch.compile of what those two measured), in that order,
-each stopping in time for the whole to end within --minutes (9). What was not reached is in the file as null. `tune`
-measures configurations of `conv`. Writes DIR/gpu-NAME.json, and prints a table last.
+1   ceilings; one convolution; the network that ships, checked and timed at batch 1; frames of a stream; the paper's
+    U-Net; tests on the device; then each kernel, and larger batches
+2   torch.compile of the network that ships; its configurations tuned, and it again with them; counters of three
+    convolutions by Nsight Compute; then torch.compile of all else
 
-Every figure is checked before it is timed (error against f64 at most twice that of eager PyTorch), on random data,
-in CUDA graphs over so many sets of it that the last call's is not in the cache. `floor` is the larger of bytes that
-must move over the measured copy rate and operations over the measured matrix rate.
+Each row is in DIR/gpu-DEVICE-CALL.json as soon as it is there, so that whoever is stopped keeps what he had. A row that
+fails says why and is no other's trouble; one that would not end in time is not begun, and is named.
 
---dry runs the same code in Triton's interpreter at tiny sizes: it proves that the program runs, and measures nothing.
+Every figure is checked before it is timed (error against f64 at most twice that of eager PyTorch), on random data, and
+every way is timed alike: in CUDA graphs, over so many sets of data that the last call's is not in the cache. `floor` is
+the larger of bytes that must move over the measured copy rate and operations over the measured matrix rate.
+
+--dry runs the same rows in Triton's interpreter at tiny sizes: it proves that the program runs, and measures nothing.
 --sanitize runs the kernels' small cases under compute-sanitizer's memcheck and racecheck instead.
 """
 
@@ -25,111 +29,160 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fetfast.files import write_json
+
 ROOT = Path(__file__).parents[1]
-PARTS = ("kernels", "0", "1", "2")  # compiled in processes of their own, while the tests run
-SECTIONS = ("tests", "stream", "kernels", "networks", "compiled", "tune")
+SECONDS = 235.0  # of a call: the rest of 270 is for installing
+WARM = ("small", "paper", "kernels")  # compiled in processes of their own, while the first rows run
+TESTS = ("test_triton_backend.py", "test_device_frames_gpu.py", "test_conv.py", "test_networks.py", "test_norm_act.py",
+         "test_heatmap_kernel.py", "test_upcat.py", "test_teeth_kernel.py", "test_frame.py")  # fmt: skip
+SANITIZED = ("test_norm_act.py", "test_upcat.py", "test_conv.py", "test_heatmap_kernel.py", "test_teeth_kernel.py",
+             "test_frame.py")  # fmt: skip
 
 
-def main() -> int:
-    from fetfast.files import write_json
+@dataclass(frozen=True)
+class Row:
+    """One thing to find out. seconds: that must be left for it to be begun."""
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="what to run")
-    parser.add_argument("--out", type=Path, default=ROOT / "out")
-    parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--dry", action="store_true")
-    parser.add_argument("--sanitize", action="store_true")
-    parser.add_argument("--warm", choices=PARTS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.dry:
-        os.environ["TRITON_INTERPRET"] = "1"
-    if options.sanitize:
-        return sanitize()
-    end = time.monotonic() + 60 * options.minutes - 20
-    wanted = options.sections or SECTIONS[:5]
-    if options.warm:
-        import gpu_cases
+    name: str
+    seconds: float
+    make: Callable[[], dict[str, Any]]
 
-        gpu_cases.Bench(options.dry, end, one_set=True).warm(options.warm)
-        return 0
-    warming = [warm(part, options.dry) for part in (PARTS[1:2] if options.dry else PARTS)]
-    failed = run_tests(end) if "tests" in wanted and not options.dry else 0
-    for process in warming:
-        failed = process.wait(max(1, end - time.monotonic())) or failed
 
+@dataclass
+class Record:
+    """What was found so far, in a file that is whole after each row."""
+
+    file: Path
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, section: str, value: Any) -> None:
+        if isinstance(value, dict) and section == "rows":
+            self.figures.setdefault("rows", []).append(value)
+        else:
+            self.figures[section] = value
+        write_json(self.file, self.figures)
+
+
+def run(rows: Iterable[Row], record: Record, end: float) -> None:
+    """Makes the rows in order, until `end` on the monotonic clock."""
+    late = []
+    for row in rows:
+        begin = time.monotonic()
+        if begin + row.seconds > end:
+            late.append(row.name)
+            record.keep("not_begun", late)
+            continue
+        try:
+            found = row.make()
+        except Exception as error:
+            traceback.print_exc()
+            found = {"failed": f"{type(error).__name__}: {error}"[:2000], "ok": False}
+        found = {"name": row.name, **found, "took_s": round(time.monotonic() - begin, 1)}
+        record.keep("rows", found)
+        print(line(found), flush=True)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as one line of a table."""
+    said = row.get("failed") or row.get("says")
+    if said is None:
+        least = f"floor {row['floor_us']:.1f} us, " if "floor_us" in row else ""
+        nodes = f", {row['nodes']} nodes" if "nodes" in row else ""
+        said = least + ", ".join(f"{way} {t['median_us']:.1f}" for way, t in row["times"].items()) + nodes
+    return f"{row['name']:<46} {'ok' if row.get('ok', True) else 'WRONG':<6} {said}"
+
+
+def programme(call: int, dry: bool, end: float, out: Path) -> list[Row]:
+    """The rows of a call, most important first: the same by name and in order, dry or not."""
     import gpu_cases
+    import gpu_networks
     import gpu_stream
 
-    figures: dict[str, Any] = {"machine": machine(options.dry), "tests_failed": failed}
-    bench = gpu_cases.Bench(dry=options.dry, end=end)
-    figures["ceilings"] = bench.measure_ceilings()
-    if "stream" in wanted:
-        figures["stream"] = gpu_stream.rows(options.dry, bench.late)
-    if "kernels" in wanted:
-        figures["kernels"] = bench.kernels()
-    if "networks" in wanted:
-        figures["networks"] = bench.networks()
-    if "compiled" in wanted:
-        bench.compiled_networks(figures.get("networks", []))
-        bench.compiled_kernels(figures.get("kernels", []))
-    if "tune" in wanted:
-        figures["tuned"] = bench.tuned()
-    options.out.mkdir(parents=True, exist_ok=True)
-    name = "dry" if options.dry else "-".join(figures["machine"]["device"].split())
-    file = options.out / f"gpu-{name}.json"
-    write_json(file, figures)
-    print(table(figures))
-    print(file)
-    rows = [row for section in ("stream", "kernels", "networks") for row in figures.get(section, [])]
-    wrong = [row["name"] for row in rows if row.get("ok") is False]
-    if wrong:
-        print("WRONG:", ", ".join(wrong))
-    return int(bool(failed or wrong))
+    bench = gpu_cases.Bench(dry)
+    net, kernel, stream = gpu_networks.Networks(bench).row, gpu_cases.row, gpu_stream.row
+    small, large = ("1", "32") if not dry else ("1", "1")
+    cases = gpu_cases.cases(bench)
+
+    def kernels(batch: str, way: Callable[..., dict[str, Any]] = kernel, seconds: float = 8) -> list[Row]:
+        return [Row(name, seconds, lambda make=make: way(bench, make())) for name, make in cases[int(batch)].items()]
+
+    def network(name: str, batch: int, way: str = "run", seconds: float = 20) -> Row:
+        return Row(f"{name} batch {batch}{'' if way == 'run' else f': {way}'}", seconds, lambda: net(name, batch, way))
+
+    first = Row("ceilings", 8, bench.measured)
+    if call == 1:
+        conv, *others = kernels(small)
+        return [
+            first, conv, network("unet small", 1),
+            *(Row(f"stream {plan} on {backend}", 25, lambda p=plan, b=backend: stream(dry, p, b))
+              for plan, backend in gpu_stream.ROWS),
+            network("unet paper", 1),
+            Row("tests", 40, lambda: tests(dry, min(100.0, end - time.monotonic() - 5))),
+            *others, network("unet small", 8), network("unet small", 32),
+            network("unet paper", 32), *(kernels(large) if not dry else []),
+        ]  # fmt: skip
+    return [
+        first, network("unet small", 1, "torch.compile", 100), network("unet small", 1, "tuned", 60),
+        Row("counters", 30, lambda: counters(dry, out, min(60.0, end - time.monotonic() - 5))),
+        network("unet paper", 1, "torch.compile", 75), network("unet small", 32, "torch.compile", 75),
+        network("unet paper", 32, "torch.compile", 75),
+        *kernels(small, gpu_cases.compiled, 30),
+    ]  # fmt: skip
 
 
-def warm(part: str, dry: bool) -> subprocess.Popen[bytes]:
-    """Compiles, beside the tests, what will be measured: on many cores that is most of the time saved."""
-    return subprocess.Popen([sys.executable, __file__, "--warm", part, *(["--dry"] if dry else [])])
-
-
-def run_tests(end: float) -> int:
-    """The kernels' and the backend's tests on the device. Returns pytest's exit status."""
+def tests(dry: bool, seconds: float) -> dict[str, Any]:
+    """The kernels' and the backend's tests on the device, none that compiles for other ones."""
     parallel = ["-n", "8"] if importlib.util.find_spec("xdist") else []
-    command = [sys.executable, "-m", "pytest", "tests/kernels", "-q", *parallel, "-p", "no:cacheprovider"]
+    files = [f"tests/kernels/{name}" for name in (("test_streams.py",) if dry else TESTS)]
+    chosen = ["-k", "not compiles"]
+    command = [sys.executable, "-m", "pytest", *files, "-q", *parallel, "-p", "no:cacheprovider", "--maxfail=4"]
     try:
-        return subprocess.run(command, cwd=ROOT, timeout=max(1, end - time.monotonic())).returncode
-    except subprocess.TimeoutExpired:
-        print("tests: out of time")
-        return 124
+        done = subprocess.run([*command, *chosen], cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        return {"ok": False, "failed": f"not done in {seconds:.0f} s", "output": str(error.stdout)[-4000:]}
+    return {"ok": not done.returncode, "says": done.stdout.strip().splitlines()[-1], "output": done.stdout[-8000:]}
+
+
+def counters(dry: bool, out: Path, seconds: float) -> dict[str, Any]:
+    """What Nsight Compute counts of three convolutions of the network that ships, into a file."""
+    command = [sys.executable, __file__, "--launch", *(["--dry"] if dry else [])]
+    if not dry:
+        command = [shutil.which("ncu") or "/usr/local/cuda/bin/ncu", "--clock-control", "none", "--kernel-name",
+                   "conv_kernel", "--launch-count", "3", "--set", "full", *command]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+    (out / "gpu-counters.txt").write_text(done.stdout)
+    return {"ok": not done.returncode, "says": f"{out.name}/gpu-counters.txt", "errors": done.stderr[-2000:]}
 
 
 def sanitize() -> int:
     """compute-sanitizer over the small cases of every kernel; its exit status is the first that is not 0."""
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    cases = ["tests/kernels/test_norm_act.py", "tests/kernels/test_upcat.py", "tests/kernels/test_conv.py",
-             "tests/kernels/test_heatmap_kernel.py", "tests/kernels/test_teeth_kernel.py",
-             "tests/kernels/test_frame.py"]  # fmt: skip
+    cases = [f"tests/kernels/{name}" for name in SANITIZED]
     for check in ("memcheck", "racecheck"):
         print(f"== {check}", flush=True)
         # PyTorch's caching allocator would hide what is outside of a tensor but inside of its block
         environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
         python = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "not compiles", *cases]
-        run = subprocess.run(
+        done = subprocess.run(
             [tool, "--tool", check, "--error-exitcode", "9", "--target-processes", "all", *python],
             cwd=ROOT, env=environment,
         )  # fmt: skip
-        if run.returncode:
-            return run.returncode
+        if done.returncode:
+            return done.returncode
     return 0
 
 
 def machine(dry: bool) -> dict[str, Any]:
-    from fetfast import environment
+    from fetfast.environment import machine
 
-    found = environment.machine()
+    found = machine()
     if dry:
         return found | {"device": "interpreter"}
     asked = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu"
@@ -138,21 +191,38 @@ def machine(dry: bool) -> dict[str, Any]:
     return found | dict(zip(asked.split(","), (answer or [""])[0].split(", "), strict=False))
 
 
-def table(figures: dict[str, Any]) -> str:
-    lines = [
-        ", ".join(
-            f"{name} {rate:.0f} {'GB/s' if 'copy' in name else 'Gop/s'}" for name, rate in figures["ceilings"].items()
-        )
-    ]
-    for row in figures.get("stream", []):
-        rates = ", ".join(f"{way} {rate:.0f}" for way, rate in row["frames_s"].items())
-        lines.append(f"{row['name']:<44} {'ok' if row['ok'] else 'WRONG':<6} bar {row['bar']:.0f} frames/s: {rates}")
-    for title in ("kernels", "networks"):
-        for row in figures.get(title, []):
-            times = [f"{way} {t['median_us']:.1f}" if t else f"{way} not reached" for way, t in row["times"].items()]
-            right = "ok" if row["ok"] else "WRONG"
-            lines.append(f"{row['name']:<44} {right:<6} floor {row['floor_us']:.1f} us, {', '.join(times)}")
-    return "\n".join(lines)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("call", nargs="?", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--out", type=Path, default=ROOT / "out")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--dry", action="store_true")
+    parser.add_argument("--sanitize", action="store_true")
+    parser.add_argument("--warm", choices=WARM, help=argparse.SUPPRESS)
+    parser.add_argument("--launch", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.dry:
+        os.environ["TRITON_INTERPRET"] = "1"
+    if options.sanitize:
+        return sanitize()
+    if options.warm or options.launch:
+        import gpu_networks
+
+        gpu_networks.warm(options.dry, options.warm or "small")
+        return 0
+    end = time.monotonic() + options.seconds
+    about = machine(options.dry)
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = "dry" if options.dry else about["class"]
+    record = Record(options.out / f"gpu-{name}-{options.call}.json")
+    record.keep("machine", about)
+    warming = [] if options.dry else [subprocess.Popen([sys.executable, __file__, "--warm", part]) for part in WARM]
+    run(programme(options.call, options.dry, end, options.out), record, end)
+    for process in warming:
+        process.kill()
+    late = record.figures.get("not_begun", [])
+    print(f"{record.file}{f'; no time left for {len(late)}: ' + ', '.join(late) if late else ''}")
+    return int(not all(row.get("ok", True) for row in record.figures["rows"]))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import IO
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from fetfast.errors import BadInput, MissingAsset
@@ -80,7 +79,11 @@ ASSETS = {
 
 def cache_folder() -> Path:
     """The folder that holds assets and compiled models: FETFAST_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("FETFAST_CACHE") or user_cache_path("fetfast", appauthor=False))
+    if given := os.environ.get("FETFAST_CACHE"):
+        return Path(given)
+    from platformdirs import user_cache_path  # here, for where a cache is named it need not be installed
+
+    return Path(user_cache_path("fetfast", appauthor=False))
 
 
 def path(name: str) -> Path:

@@ -10,8 +10,8 @@ from steps import face, on_host
 
 import fetfast.engine
 from fetfast.engine import Engine
-from fetfast.inputs import Target
 from fetfast.place import Device
+from fetfast.step import Target
 
 
 def smooth(seed, size):
