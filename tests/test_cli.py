@@ -13,6 +13,7 @@ from PIL import Image
 
 from fetfast import assets, image
 from fetfast.cli import main
+from fetfast.errors import BadInput
 
 ROOT = Path(__file__).parents[1]
 SMILE = str(ROOT / "demo" / "smile.png")
@@ -189,3 +190,27 @@ def test_help_says_what_each_mode_does_to_a_film(name):
 def test_it_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "fetfast.cli", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and "0.1.0" in done.stdout
+
+
+@pytest.mark.parametrize("arguments, device", [
+    (("transfer", SMILE, SMILE, "-o", "a.png"), "cpu"),
+    (("transfer", SMILE, SMILE, "-o", "a.png", "--backend", "triton"), None),
+    (("transfer", SMILE, "film.mp4", "-o", "a.mp4"), None),
+    (("swap", SMILE, SMILE, "-o", "a.png", "b.png", "--plan", "flow_fp32"), "cpu"),
+    (("edit", SMILE, "happy", "-o", "a.png", "--plan", "flow_fp32"), "cpu"),
+    (("recognize", SMILE, "--plan", "flow_fp32"), "cpu"),
+    (("recognize", SMILE, SMILE, "--plan", "flow_fp32"), None),
+    (("recognize", str(ROOT / "demo"), "--plan", "flow_fp32"), None),
+])  # fmt: skip
+def test_auto_leaves_a_single_picture_to_the_processor(arguments, device, tmp_path, monkeypatch):
+    """Loading and compiling a GPU's kernels takes ten times as long as all of its work."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "film.mp4").write_bytes(b"0000ftypisom")
+    asked = []
+
+    def engine(plan, backend, device=None):
+        asked.append(device)
+        raise BadInput("asked")
+
+    monkeypatch.setattr("fetfast.engine.Engine", engine)
+    assert run(*arguments).exit_code == 2 and asked == [device]

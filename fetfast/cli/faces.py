@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fetfast.cli.options import FILE, in_a_folder, shared
+from fetfast.cli.options import FILE, device_of_a_picture, in_a_folder, shared
 from fetfast.errors import BadInput
 from fetfast.spec import REGIONS
 
@@ -55,7 +55,7 @@ def transfer(
         _transfer_video(src, tgt, output, plan, backend, mark, options)
         return
     image.check_output(output)
-    engine, target = Engine(plan, backend), image.open_picture(tgt)
+    engine, target = Engine(plan, backend, device_of_a_picture(backend)), image.open_picture(tgt)
     chosen = REGIONS if regions is None else regions
     result = engine.transfer(src, target, intensity=intensity, regions=chosen, face=face)
     if sheet:

@@ -13,11 +13,17 @@ from fetfast.spec import REGIONS
 FILE = click.Path(path_type=Path)
 PLAN_HELP = "A plan file, or the name of one that ships. The best that ships if not given."
 CAPABILITY_HELP = "For a GPU of this compute capability, such as 8.9.  [default: this machine's]"
-BACKEND_HELP = "auto, or one by name: tensorrt, triton, openvino, eager."
+BACKEND_HELP = "auto, or one by name: tensorrt, triton, openvino, eager. auto leaves a single picture to the processor."
 
 
 def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def device_of_a_picture(backend: str) -> str | None:
+    """Of an engine for a single picture: the processor, unless a backend is asked for. What a GPU's kernels take to be
+    loaded and compiled is seconds, and the processor has done all of it in less than one."""
+    return "cpu" if backend == "auto" else None
 
 
 def in_a_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from fetfast.cli.options import BACKEND_HELP, FILE, in_a_folder
+from fetfast.cli.options import BACKEND_HELP, FILE, device_of_a_picture, in_a_folder
 from fetfast.errors import BadInput, FetfastError
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ MARK = click.option("--mark/--no-mark", default=True, help="Say in the files' me
 FACE = click.option("--face", default="largest", help="Which: largest, or an index from left.")
 
 
-def _engine(task: str, plan: str | None, backend: str) -> Engine:
+def _engine(task: str, plan: str | None, backend: str, device: str | None) -> Engine:
     from fetfast.engine import Engine
     from fetfast.plan import Plan
 
-    return Engine(plan or Plan.best(task).name, backend)
+    return Engine(plan or Plan.best(task).name, backend, device)
 
 
 def _which(face: str) -> str | int:
@@ -53,7 +53,7 @@ def swap(
 
     for file in output:
         image.check_output(file)
-    engine = _engine("swap", plan, backend)
+    engine = _engine("swap", plan, backend, device_of_a_picture(backend))
     pictures = engine.swap(image.open_picture(a), image.open_picture(b), intensity=intensity, face=_which(face))
     for file, picture in zip(output, pictures, strict=True):
         image.save(file, picture, mark=mark)
@@ -77,7 +77,7 @@ def edit(
     from fetfast import image
 
     image.check_output(output)
-    engine = _engine("edit", plan, backend)
+    engine = _engine("edit", plan, backend, device_of_a_picture(backend))
     result = engine.edit(image.open_picture(picture), expression, intensity=intensity, face=_which(face))
     image.save(output, result, mark=mark)
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
@@ -96,11 +96,13 @@ def recognize(files: tuple[Path, ...], output: Path | None, every: int, plan: st
     shows no face, or cannot be read, is reported and left out; exit status 1 where that happened. An expression on a
     picture is not an emotion in a person.
     """
+    from fetfast import image
     from fetfast.files import written
 
     if output is not None and output.suffix not in (".csv", ".json"):
         raise BadInput(f"{output} is no .csv or .json; give such a name")
-    engine = _engine("recognize", plan, backend)
+    single = len(files) == 1 and image.is_still(files[0])
+    engine = _engine("recognize", plan, backend, device_of_a_picture(backend) if single else None)
     failed: list[str] = []
     rows = _rows(engine, _expanded(files), every, failed)
     if output is None:
