@@ -13,7 +13,12 @@ def l1(picture: Tensor, truth: Tensor, weight: Tensor, lean: Tensor | float = 0.
     """Mean absolute difference, weighted [B, 1, S, S]. What is too dark counts 1 + `lean` times: where nothing tells
     dark from light, the median is grey, and this quantile light."""
     missing = truth - picture
-    return ((missing.abs() + lean * missing.clamp(min=0)) * weight).mean() / weight.mean()
+    return _mean(missing.abs() + lean * missing.clamp(min=0), weight)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean; 0 where nothing has any weight, as of a face that lies outside of the crop."""
+    return (values * weight).mean() / weight.mean().clamp(min=1e-8)
 
 
 def gradients(picture: Tensor, truth: Tensor, weight: Tensor, scales: int = 4) -> Tensor:
@@ -57,7 +62,7 @@ def _window(size: int, like: Tensor) -> Tensor:
 
 def ssim(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """1 - SSIM, weighted."""
-    return ((1 - ssim_map(picture, truth)) * weight).mean() / weight.mean()
+    return _mean(1 - ssim_map(picture, truth), weight)
 
 
 def psnr(picture: Tensor, truth: Tensor, points: Tensor) -> Tensor:
