@@ -1,6 +1,6 @@
-"""Renders demo/*.png: three people who do not exist, by the morphable model. Needs the extra `train` and ICT-FaceKit.
+"""Renders demo/*.png: four people who do not exist, by the morphable model. Needs the extra `train` and ICT-FaceKit.
 
-python demo/render.py FACEKIT
+python demo/render.py FACEKIT [name ...]
 """
 
 import sys
@@ -16,6 +16,7 @@ from fetfast.train.synth.render import render
 
 SIZE = 512
 PEOPLE = {  # name: (seed of the person, yaw, expression)
+    "calm": (23, 0.06, {}),
     "smile": (9, 0.10, {"mouthSmile": 1.0, "cheekSquint": 0.7, "jawOpen": 0.12, "mouthUpperUp": 0.5, "eyeSquint": 0.3}),
     "surprise": (
         19,
@@ -30,12 +31,13 @@ PEOPLE = {  # name: (seed of the person, yaw, expression)
 }
 
 
-def main(facekit: Path, folder: Path) -> None:
+def main(facekit: Path, names: list[str], folder: Path) -> None:
     from PIL import Image
 
     kit = Facekit.open(facekit)
     charts = Charts.of(kit)
-    for name, (seed, yaw, wanted) in PEOPLE.items():
+    for name in names or PEOPLE:
+        seed, yaw, wanted = PEOPLE[name]
         rng = np.random.default_rng(seed)
         look = random_look(rng)
         expression = np.zeros(len(kit.expression_names))
@@ -48,4 +50,4 @@ def main(facekit: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent)
+    main(Path(sys.argv[1]), sys.argv[2:], Path(__file__).parent)

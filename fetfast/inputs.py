@@ -78,7 +78,7 @@ def source_blendshapes(step: Step) -> Array:
 def driven_amount(step: Step) -> Array:
     """[B, 478, 1] how far each landmark goes with the driver: the intensity, in the chosen regions."""
     chosen = [REGIONS.index(region) for region in step.regions]
-    return step.intensity * step.target.regions[:, chosen].sum(1)[:, :, None]
+    return np.float32(step.intensity) * step.target.regions[:, chosen].sum(1)[:, :, None]
 
 
 def wanted_labels(step: Step) -> Array:

@@ -221,10 +221,10 @@ def test_a_phones_hdr_clip(tmp_path):
 TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
 
 
-def test_hdr_and_wide_pixels_of_users(data, tmp_path):
+def test_hdr_and_wide_pixels_of_users(shared, tmp_path):
     """HLG as telephones film: skin of 191, 126, 112 in the picture that it was made from; written again it is tagged as
     the SDR that it is. Pixels 16:11 wide: a face as wide as in the picture."""
-    landmarker, cases = Landmarker(), data / "cases"
+    landmarker, cases = Landmarker(), shared / "cases"
     with Reader(cases / "hdr_hlg.mp4") as reader, Writer(tmp_path / "sdr.mp4", colour=reader.colour) as writer:
         for time, frame in reader:
             writer.write(time, frame)
@@ -238,6 +238,6 @@ def test_hdr_and_wide_pixels_of_users(data, tmp_path):
     with Reader(cases / "anamorphic.mp4") as reader:
         frame = next(iter(reader))[1]
     (x0, y0, x1, y1), (a0, b0, a1, b1) = (
-        landmarker.detect(picture)[0].box for picture in (frame, load(data / "portraits" / "001.jpg"))
+        landmarker.detect(picture)[0].box for picture in (frame, load(shared / "portraits" / "001.jpg"))
     )
     assert (x1 - x0) / (y1 - y0) == pytest.approx((a1 - a0) / (b1 - b0), rel=0.03)

@@ -239,6 +239,6 @@ def test_a_jpeg_lies_on_white(tmp_path):
         assert written.mode == "L"
 
 
-def test_the_shared_pictures_are_read(data):
+def test_the_shared_pictures_are_read(shared):
     for name in ("photo.avif", "icon.ico"):
-        assert image.is_still(data / "cases" / name) and image.load(data / "cases" / name).ndim == 3
+        assert image.is_still(shared / "cases" / name) and image.load(shared / "cases" / name).ndim == 3

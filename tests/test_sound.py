@@ -114,5 +114,5 @@ def test_a_time_stamp_of_next_year_makes_no_year_of_silence(tmp_path):
     ("name", "heard"), [("opus.mkv", [0.5, 1.5]), ("adts.ts", [0.5, 1.5]), ("late_pcm.mov", [1.2, 1.7])]
 )
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_files_of_users(data, tmp_path, name, heard, ending):
-    assert onsets(carry(data / "cases" / name, tmp_path / f"made{ending}")) == pytest.approx(heard, abs=0.005)
+def test_files_of_users(shared, tmp_path, name, heard, ending):
+    assert onsets(carry(shared / "cases" / name, tmp_path / f"made{ending}")) == pytest.approx(heard, abs=0.005)

@@ -82,8 +82,8 @@ def test_every_action_names_parts_that_are_there():
 
 
 @pytest.fixture(scope="module")
-def actor(data):
-    return rendered(data / "ict_facekit_f16.npz", 4)
+def actor(shared):
+    return rendered(shared / "ict_facekit_f16.npz", 4)
 
 
 def test_rendered_drivers_shut_their_eyes(actor, monkeypatch):

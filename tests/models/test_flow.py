@@ -32,10 +32,10 @@ def fuse(plan):
 
 
 @pytest.fixture(scope="module")
-def kit(data):
+def kit(shared):
     from fetfast.train.facekit import Facekit
 
-    return Facekit.open(data / "ict_facekit_f16.npz")
+    return Facekit.open(shared / "ict_facekit_f16.npz")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_the_header_keeps_the_models_licence(plan):
     assert "USC Institute for Creative Technologies" in plan.provenance["licence"]
 
 
-def test_the_command_writes_what_build_reads(tmp_path, data):
+def test_the_command_writes_what_build_reads(tmp_path, shared):
     from click.testing import CliRunner
 
     from fetfast.cli import main
@@ -157,7 +157,7 @@ def test_the_command_writes_what_build_reads(tmp_path, data):
 
     weights = tmp_path / "W.safetensors"
     done = CliRunner().invoke(
-        main, ["make", "basis", "--facekit", str(data / "ict_facekit_f16.npz"), "-o", str(weights)]
+        main, ["make", "basis", "--facekit", str(shared / "ict_facekit_f16.npz"), "-o", str(weights)]
     )
     assert done.exit_code == 0, done.output
     made = build("flow", precision="fp32", weights=weights)

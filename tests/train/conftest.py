@@ -13,13 +13,13 @@ SIZE = 128
 
 
 @pytest.fixture(scope="module")
-def model(data: Path) -> pairs.Model:
-    return pairs.open_model(data / "ict_facekit_f16.npz")
+def model(shared: Path) -> pairs.Model:
+    return pairs.open_model(shared / "ict_facekit_f16.npz")
 
 
 @pytest.fixture(scope="module")
-def fitted(model: pairs.Model, data: Path) -> Fit:
-    return fit_file(model.kit, data / "portraits" / "001.jpg")
+def fitted(model: pairs.Model, shared: Path) -> Fit:
+    return fit_file(model.kit, shared / "portraits" / "001.jpg")
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from fetfast.train.facekit import Facekit, read_obj
 
 
 @pytest.fixture(scope="module")
-def kit(data: Path) -> Facekit:
-    return Facekit.open(data / "ict_facekit_f16.npz")
+def kit(shared: Path) -> Facekit:
+    return Facekit.open(shared / "ict_facekit_f16.npz")
 
 
 def test_landmarks_lie_on_the_face_where_they_should(kit: Facekit) -> None:
@@ -42,14 +42,14 @@ def test_coefficients_become_the_landmarkers_blendshapes(kit: Facekit) -> None:
     assert named["eyeBlinkLeft"] == 0
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path, data: Path) -> None:
+def test_what_is_no_model_is_refused(tmp_path: Path, shared: Path) -> None:
     with pytest.raises(MissingAsset, match="no file or folder"):
         Facekit.open(tmp_path / "absent.npz")
     alone = tmp_path / "alone.npz"
     np.savez(alone, neutral=np.zeros((3, 3)))
     with pytest.raises(MissingAsset, match="facemesh_to_ict"):
         Facekit.open(alone)
-    (tmp_path / "facemesh_to_ict.npz").write_bytes((data / "facemesh_to_ict.npz").read_bytes())
+    (tmp_path / "facemesh_to_ict.npz").write_bytes((shared / "facemesh_to_ict.npz").read_bytes())
     with pytest.raises(BadInput, match="lacks"):
         Facekit.open(alone)
 

@@ -74,9 +74,9 @@ def test_the_table_that_ships_finds_the_model_s_teeth(kit: Facekit) -> None:
     assert without[2 * (UPPER + 1) :].mean() > 1.3 * error[2 * (UPPER + 1) :].mean(), "the target tells of the jaw"
 
 
-def test_a_table_is_made_of_faces(kit: Facekit, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_made_of_faces(kit: Facekit, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teeth, "FACES", 40)
-    seen = teeth.faces(data / "ict_facekit_f16.npz", 0)
+    seen = teeth.faces(shared / "ict_facekit_f16.npz", 0)
     table = teeth.weights(np.concatenate([seen, teeth.mirrored(kit, seen)]))
     assert table.shape == (POINTS, 2 * 478) and not table.reshape(POINTS, 2, 478)[..., SKIN:].any()
     target, driven = (np.pad(seen[0, n, :SKIN], ((0, 10), (0, 0))) for n in range(2))
@@ -84,9 +84,9 @@ def test_a_table_is_made_of_faces(kit: Facekit, data: Path, monkeypatch: pytest.
     assert 128 * np.linalg.norm(found - seen[0, 1, SKIN:], axis=1).mean() < 1
 
 
-def test_photographed_teeth_end_where_they_are_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographed_teeth_end_where_they_are_drawn(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def below() -> float:
-        low, count = teeth.measure(data / "portraits")
+        low, count = teeth.measure(shared / "portraits")
         assert count > 5
         return low
 

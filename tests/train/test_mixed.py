@@ -40,8 +40,8 @@ def test_who_is_between_two_people(model: pairs.Model, portrait_128: Portrait, f
     assert not pairs.people_like(model, replace(portrait_128, glasses=True), found, SIZE, [1, 2])
 
 
-def test_between_two_people(model: pairs.Model, portrait_128: Portrait, data: Path) -> None:
-    file = data / "portraits" / "005.jpg"
+def test_between_two_people(model: pairs.Model, portrait_128: Portrait, shared: Path) -> None:
+    file = shared / "portraits" / "005.jpg"
     other = prepare(model.kit, model.mask, image.load(file), fit_file(model.kit, file), SIZE)
     same = mixed(model.kit, model.mask, portrait_128, other, 0.0)
     assert np.abs(same.real.astype(int) - portrait_128.real).max() <= 1

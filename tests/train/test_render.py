@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def kit(data):
-    return Facekit.open(data / "ict_facekit_f16.npz")
+def kit(shared):
+    return Facekit.open(shared / "ict_facekit_f16.npz")
 
 
 def draw(points, triangles, size):

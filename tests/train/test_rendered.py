@@ -21,8 +21,8 @@ KNOWN = ("source", "mask", "label")  # of the optional arrays: no photo moves, s
 
 
 @pytest.fixture(scope="module")
-def facekit(data: Path) -> Path:
-    return data / "ict_facekit_f16.npz"
+def facekit(shared: Path) -> Path:
+    return shared / "ict_facekit_f16.npz"
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_gaze_moves_the_iris_landmarks(facekit: Path) -> None:
     np.testing.assert_array_equal(looking[:468], straight[:468])
 
 
-def test_what_synth_asks_for(data: Path, tmp_path: Path) -> None:
+def test_what_synth_asks_for(shared: Path, tmp_path: Path) -> None:
     for arguments in (["--portraits", str(tmp_path)], [], ["--facekit", "x", "--videos", "y"]):
         result = CliRunner().invoke(synth, [*arguments, "-o", str(tmp_path / "out")])
         assert result.exit_code == 2 and "give --facekit" in result.output

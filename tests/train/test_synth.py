@@ -128,14 +128,14 @@ def test_random_expressions_stay_in_bounds(model: pairs.Model, fitted: Fit) -> N
     assert np.corrcoef(both.T)[0, 1] > 0.8
 
 
-def test_the_same_seed_gives_the_same_bytes_in_any_order(model: pairs.Model, data: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_in_any_order(model: pairs.Model, shared: Path, tmp_path: Path) -> None:
     train_data = pytest.importorskip("fetfast.train.data")
     portraits = tmp_path / "portraits"
     portraits.mkdir()
     for name in ("001.jpg", "031.jpg", "056.jpg"):
-        (portraits / name).symlink_to(data / "portraits" / name)
+        (portraits / name).symlink_to(shared / "portraits" / name)
     image.save(portraits / "wall.png", np.full((64, 64, 3), 128, np.uint8))  # nobody in it
-    kit = data / "ict_facekit_f16.npz"
+    kit = shared / "ict_facekit_f16.npz"
     made = pairs.generate(kit, portraits, tmp_path / "pairs", 14, 64, seed=7, workers=2)
     assert made["pairs"] == 14 and made["portraits"] == 3
     first = train_data.Pairs.open(tmp_path / "pairs")
@@ -296,6 +296,6 @@ def test_classes_of_expressions(name: str, amounts: dict[str, float]) -> None:
     assert LABELS[classify(shapes)] == name
 
 
-def test_a_folder_without_faces_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_folder_without_faces_is_refused(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no picture"):
-        pairs.generate(data / "ict_facekit_f16.npz", tmp_path, tmp_path / "out", 4, 64, workers=1)
+        pairs.generate(shared / "ict_facekit_f16.npz", tmp_path, tmp_path / "out", 4, 64, workers=1)
