@@ -98,7 +98,7 @@ def evaluate(
     clip      a filmed stranger drives                   others   other people's expressions drive
     smiles    one's own smile, against its photograph    itself   a face drives itself
     pairs     re-posed photographs, landmarks given      reenact  a clip's first frame, driven by the others
-    video     jitter and flicker
+    video     jitter and flicker                         realism  KID, by name only
     """
     from fetfast import evaluate as suite
     from fetfast.engine import Engine

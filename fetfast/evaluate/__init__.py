@@ -9,6 +9,7 @@
     pairs     re-posed photographs, landmarks given (`pairs.py`)
     reenact   a clip's first frame driven by the others (`film.py`)
     video     jitter, and flicker where nothing should move
+    realism   by name only: distance of the results from photographs of others, KID (`realism.py`)
 
 Each beside *copy the target*, the landmarks' warp `flow_fp32` and the driver itself, where these say something; with
 bootstrap intervals over people (`figures.py`), and by groups of people (`groups.py`).
@@ -20,14 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fetfast import image
 from fetfast.engine import Engine
 from fetfast.errors import BadInput, Unavailable
-from fetfast.evaluate import actions, actors, cross, film, groups, pairs, points, smiles
+from fetfast.evaluate import actions, actors, cross, film, groups, pairs, points, realism, smiles
 from fetfast.evaluate.album import Album
 from fetfast.evaluate.data import default, photos
 from fetfast.evaluate.figures import DETAIL, Record, Sums, add_up, estimate, estimates
-from fetfast.evaluate.setup import PLAN, Setup, held_out_files, people
+from fetfast.evaluate.setup import PLAN, Person, Setup, held_out_files, people
 from fetfast.face import Landmarker
 
 BASELINE = "flow_fp32"
@@ -50,14 +50,20 @@ def _clip(setup: Setup) -> Iterator[Record]:
     return cross.clip(setup, setup.data / CLIP, 4 if setup.quick else 2)
 
 
+def _strangers(setup: Setup, count: int | None) -> list[Person]:
+    """Other people held out from training."""
+    files = held_out_files(setup.data, "synthetic", count)
+    return people(setup.engine, files, setup.landmarker)[0]
+
+
 def _others(setup: Setup) -> Iterator[Record]:
-    found = []
-    for file in held_out_files(setup.data, "synthetic", 12 if setup.quick else 60):
-        frame = image.load(file)
-        if setup.landmarker.detect(frame):
-            found.append(setup.person(file.stem, frame))
-    drivers = cross.strongest(found, 4 if setup.quick else 12)
-    return cross.others(setup, drivers)
+    found = _strangers(setup, 12 if setup.quick else 60)
+    return cross.others(setup, cross.strongest(found, 4 if setup.quick else 12))
+
+
+def _realism(setup: Setup) -> Iterator[Record]:
+    found = _strangers(setup, 30 if setup.quick else None)
+    return realism.run(setup, cross.strongest(found, 4 if setup.quick else 12), found)
 
 
 def _smiles(setup: Setup) -> Iterator[Record]:
@@ -84,8 +90,9 @@ def _video(setup: Setup) -> Iterator[Record]:
 
 PROTOCOLS: dict[str, Callable[[Setup], Iterator[Record]]] = {
     "actions": _actions, "acted": _acted, "clip": _clip, "others": _others, "smiles": _smiles, "itself": _itself,
-    "pairs": _pairs, "reenact": _reenact, "video": _video,
+    "pairs": _pairs, "reenact": _reenact, "video": _video, "realism": _realism,
 }  # fmt: skip
+BY_NAME = ("realism",)  # not run unless asked for
 
 
 def evaluate(
@@ -95,11 +102,11 @@ def evaluate(
     targets: Path | None = None,
     album: Album | None = None,
 ) -> dict[str, Any]:
-    """Figures of a plan by some of PROTOCOLS, or all.
+    """Figures of a plan by some of PROTOCOLS.
 
-    engine: an Engine, or the path or name of a plan. quick: fewer people, and no baseline: two minutes.
-    targets: a folder of photographs of the people who are driven; None: twenty held out from training. album: takes
-    the worst and best results of each protocol.
+    engine: an Engine, or the path or name of a plan. only: names of protocols; none: all but BY_NAME. quick: fewer
+    people, and no baseline: two minutes. targets: a folder of photographs of the people who are driven; None: twenty
+    held out from training. album: takes the worst and best results of each protocol.
 
     Returns what was run, under "figures" protocol -> figure -> method -> [value, low, high] (95 % intervals), under
     "groups" the plan's figures by group of people, and under "sums" what they are ratios of, by person; for JSON.
@@ -120,7 +127,8 @@ def evaluate(
         raise BadInput(f"evaluate(): no face in any of {len(files)} pictures, expected one target or more")
     baseline = None if quick or engine.plan.name == BASELINE else Engine(BASELINE)
     setup = Setup(engine, baseline, found, data, quick, landmarker, album or Album())
-    sums = {name: add_up(run(setup)) for name, run in PROTOCOLS.items() if not only or name in only}
+    wanted = only or [name for name in PROTOCOLS if name not in BY_NAME]
+    sums = {name: add_up(run(setup)) for name, run in PROTOCOLS.items() if name in wanted}
     known = {person.name: groups.seen(person, setup.look(person.frame, person.M)) for person in found}
     if any(name in sums for name in ("smiles", "itself")):
         told = groups.told(data / "london")

@@ -48,9 +48,25 @@ CLASSIFIERS = {
 def judge(name: str, threads: int | None = None) -> Callable[[Frame, Array], Array]:
     """read(frame u8 [H, W, 3], M f32 [2, 3]) -> f32 [7], as EMOTIONS, 1 in sum; of the face whose crop M takes.
     Raises MissingAsset where the network cannot be had."""
+    order = CLASSIFIERS[name].order
+    read = _reader(name, _graph(CLASSIFIERS[name].file), threads)
+    rows = [order.index(emotion) for emotion in EMOTIONS]
+    return lambda frame, M: read(frame, M)[rows]
+
+
+def features(name: str, threads: int | None = None) -> Callable[[Frame, Array], Array]:
+    """read(frame, M) -> f32 [C]: what the classifier's last layer is given. Raises MissingAsset."""
+    import openvino as ov
+
+    graph = _graph(CLASSIFIERS[name].file)
+    last = [op for op in graph.get_ordered_ops() if op.get_type_name() == "MatMul"][-1]
+    return _reader(name, ov.Model([last.input(0).get_source_output()], graph.get_parameters()), threads)
+
+
+def _reader(name: str, graph: Any, threads: int | None) -> Callable[[Frame, Array], Array]:
     about = CLASSIFIERS[name]
-    net = _compiled(about.file, threads)
-    rows = [about.order.index(emotion) for emotion in EMOTIONS]
+    limit = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
+    net = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"} | limit)
     x, y, side = BOX
     inner = np.array([[side, 0, x - side / 2], [0, side, y - side / 2], [0, 0, 1]])
 
@@ -61,13 +77,13 @@ def judge(name: str, threads: int | None = None) -> Callable[[Frame, Array], Arr
             pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
         else:
             pixels = (pixels + np.float32(1)) / 2
-        found: Array = net(np.ascontiguousarray(pixels[None]))[0][0]
-        return found[rows]
+        found: Array = net(np.ascontiguousarray(pixels[None]))[0].reshape(-1).copy()
+        return found
 
     return read
 
 
-def _compiled(file: str, threads: int | None) -> Any:
+def _graph(file: str) -> Any:
     import openvino as ov
     from openvino import opset13
 
@@ -81,8 +97,7 @@ def _compiled(file: str, threads: int | None) -> Any:
                 signed = opset13.constant(op.data.view(np.int8))
                 for port in op.output(0).get_target_inputs():
                     port.replace_source_output(signed.output(0))
-    limit = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
-    return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"} | limit)
+    return model
 
 
 def _after(op: Any) -> list[str]:

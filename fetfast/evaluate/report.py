@@ -30,7 +30,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 td,th{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #eee}td:first-child,th:first-child{text-align:left}
 .shot{display:inline-block;margin:.5rem 1.2rem .9rem 0;vertical-align:top}.shot p{margin:0 0 .2rem;font-size:13px}
 .strip{display:flex;gap:3px}figure{margin:0}figcaption{font-size:11px;color:#555;text-align:center}
-.strip img{width:190px;height:190px;object-fit:cover;display:block;cursor:zoom-in}
+.strip img{width:178px;height:178px;object-fit:cover;display:block;cursor:zoom-in}
 .strip input{display:none}.strip input:checked+img{width:auto;height:auto;cursor:zoom-out}
 .note{background:#fff6e0;border:1px solid #e8d28f;padding:.6rem .9rem}.key span{margin-right:1.2rem;white-space:nowrap}
 summary{cursor:pointer;margin:.5rem 0}svg text{font:12px system-ui,sans-serif;fill:#333}
