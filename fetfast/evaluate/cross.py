@@ -81,7 +81,7 @@ def _cross(setup: Setup, drivers: list[Person], protocol: str, film: bool) -> It
                 ]
                 shown = [setup.look(result, person.M) for result in results] if film else []
                 if method == PLAN and setup.album.open:
-                    _show(setup, protocol, person, [drivers[n] for n in mine], own, there, found, results)
+                    _show(setup, protocol, person, [drivers[n] for n in mine], there, found, results)
             for name, top, below in compared(own, there, found):
                 yield Record(name, method, person.name, top, below)
             if film:
@@ -132,16 +132,17 @@ def followed(results: np.ndarray, driver: np.ndarray) -> Iterator[tuple[str, flo
         yield f"{name}, corr", float(corr), 1.0
 
 
+def alike(result: Seen, driver: Seen) -> float:
+    """0 ... 1: how much of their probability the classifiers give to the same emotions."""
+    return float(np.mean([np.minimum(found, driver.emotions[name]).sum() for name, found in result.emotions.items()]))
+
+
 def _show(
-    setup: Setup, protocol: str, person: Person, drivers: list[Person], own: Seen, there: list[Seen],
-    found: list[Seen], results: list[np.ndarray],
+    setup: Setup, protocol: str, person: Person, drivers: list[Person], there: list[Seen], found: list[Seen],
+    results: list[np.ndarray],
 ) -> None:  # fmt: skip
     for driver, wanted, got, result in zip(drivers, there, found, results, strict=True):
-        gap = np.abs(own.blendshapes - wanted.blendshapes).sum()
-        closed = 1 - np.abs(got.blendshapes - wanted.blendshapes).sum() / max(float(gap), 1e-6)
-        pictures = {
-            "target": (person.frame, person.M), "driver": (driver.frame, driver.M), "result": (result, person.M)
-        }  # fmt: skip
-        setup.album.add(
-            protocol, float(closed), person.name, f"driven by {driver.name}: gap closed {closed:.2f}", pictures
-        )
+        score = alike(got, wanted)
+        case = f"driven by {driver.name}: emotions {score:.2f} alike"
+        pictures = {"target": (person.frame, person.M), "driver": (driver.frame, driver.M)}
+        setup.album.add(protocol, score, person.name, case, pictures | {"result": (result, person.M)})

@@ -65,7 +65,7 @@ class Setup:
     quick: bool
     landmarker: Landmarker = field(default_factory=Landmarker)
     album: Album = field(default_factory=Album)
-    _targets: dict[tuple[int, str], Target] = field(default_factory=dict)
+    _targets: dict[int, tuple[Person, Target]] = field(default_factory=dict)
 
     @cached_property
     def look(self) -> Callable[[Frame, Array], points.Look]:
@@ -108,11 +108,12 @@ class Setup:
         return transfer
 
     def target(self, engine: Engine, person: Person) -> Target:
-        """The person prepared for an engine, once."""
-        key = (id(engine), person.name)
-        if key not in self._targets:
-            self._targets[key] = engine.prepare(person.frame, person.face)
-        return self._targets[key]
+        """The person prepared for an engine; once, as long as no other is asked for."""
+        known, target = self._targets.get(id(engine), (None, None))
+        if known is not person or target is None:
+            target = engine.prepare(person.frame, person.face)
+            self._targets[id(engine)] = person, target
+        return target
 
     def person(self, name: str, frame: Frame) -> Person:
         """The largest face. Raises NoFace."""

@@ -10,7 +10,7 @@ The pictures are for evaluation alone: no plan is trained on them, and none of t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from fetfast.evaluate.points import Look
 from fetfast.evaluate.setup import PLAN, Person, Setup
 from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import to_crop
+from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.topology import EYES, LIPS
 
@@ -94,6 +95,10 @@ def true_smiles(setup: Setup, pairs: list[Pair]) -> Iterator[Record]:
                 yield Record("teeth, right brightness", method, target.name, RIGHT_LIGHT[0] <= light <= RIGHT_LIGHT[1])
             if method == PLAN:
                 plan_result = result
+            result = transfer(replace(target, frame=grey(target.frame)), driver.face, driver.frame)
+            for name, box in (("face", face), ("mouth", mouth)):
+                tint = chroma(crop(result, target.M, SIDE), box)
+                yield Record(f"black and white: {name}, chroma, levels", method, target.name, tint)
         for method, found in scores.items():
             over = found - scores["copy"]
             for name, n in (("face, dB", 0), ("face, SSIM", 1), ("mouth, dB", 2), ("mouth, SSIM", 3)):
@@ -117,13 +122,14 @@ def itself(setup: Setup, pairs: list[Pair]) -> Iterator[Record]:
         points = to_crop(person.face.landmarks[:, :2], person.M)
         boxes = {"face": face_box(points, SIDE), "eyes": box_of([points], EYES), "mouth": box_of([points], LIPS)}
         own = crop(person.frame, person.M, SIDE)
-        # under a name of its own: the same person's two pictures are two targets
-        target = Person(f"{person.name} {kind}", person.frame, person.face)
+        teeth = setup.look(person.frame, person.M).mouth[0] > SHOWS_TEETH
         for method in setup.engines:
-            result = setup.methods[method](target, person.face, person.frame)
+            result = setup.methods[method](person, person.face, person.frame)
             found = {name: psnr(crop(result, person.M, SIDE), own, box) for name, box in boxes.items()}
             for name, value in found.items():
                 yield Record(f"{kind}, {name}, dB", method, person.name, value)
+            if kind == "smiling" and teeth:
+                yield Record("smiling, mouth, dB, teeth shown", method, person.name, found["mouth"])
             if method == PLAN:
                 pictures = {"itself": (person.frame, person.M), "result": (result, person.M)}
                 case = f"{kind}: mouth {found['mouth']:.1f} dB"
@@ -134,6 +140,17 @@ def box_of(points: list[np.ndarray], rows: tuple[int, ...]) -> np.ndarray:
     """[SIDE, SIDE]: the box of these rows of all the landmarks, and a margin."""
     chosen = np.concatenate([p[list(rows)] for p in points])
     return face_box(np.concatenate([chosen - MARGIN, chosen + MARGIN]).astype(np.float32), SIDE)
+
+
+def grey(frame: Frame) -> Frame:
+    """The same picture in black and white, u8 [H, W, 3]."""
+    light = frame.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.repeat((light + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def chroma(pixels: np.ndarray, box: np.ndarray) -> float:
+    """How far colours are from grey: the mean over a box of the largest less the smallest channel, levels 0 ... 255."""
+    return float(np.ptp(pixels[:, box], axis=0).mean() * 127.5)
 
 
 def whiteness(look: Look, where: Look) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fetfast.evaluate.cross import VARIES, compared, followed
+from fetfast.evaluate.cross import VARIES, alike, compared, followed
 from fetfast.evaluate.setup import Seen
 
 rng = np.random.default_rng(0)
@@ -88,3 +88,10 @@ def test_slopes_and_correlations():
     assert found["lids, slope"] == pytest.approx(0.5) and found["lids, corr"] == pytest.approx(1)
     assert found["mouth width, slope"] == pytest.approx(-1) and found["mouth width, corr"] == pytest.approx(-1)
     assert found["mouth corners, slope"] == 0 and found["mouth corners, corr"] == 0
+
+
+def test_emotions_that_are_alike(own, drivers):
+    assert alike(own, drivers[0]) == 1 and alike(own, drivers[-1]) == 0
+    half = seen(own.blendshapes)
+    half.emotions["fer"] = (own.emotions["fer"] + drivers[-1].emotions["fer"]) / 2
+    assert alike(half, own) == pytest.approx(0.75)

@@ -91,6 +91,8 @@ def test_true_smiles_by_ways_whose_answer_is_known(people, look):
     found = estimates(add_up(smiles.true_smiles(setup, [pair])))
     assert found["mouth, dB over copy"]["copy"][0] == 0 and found["face, dB over copy"]["copy"][0] == 0
     assert found["mouth, dB over copy"]["plan"][0] > 10 and found["face, dB"]["plan"][0] > 30
+    tint = {method: found["black and white: mouth, chroma, levels"][method][0] for method in ("plan", "copy")}
+    assert tint["copy"] == 0 and tint["plan"] > 5, "a truth in colour, whatever the target is"
     assert found["face, SSIM"]["plan"][0] > 0.95 > found["face, SSIM"]["copy"][0]
     assert found["mouth, dB"]["plan"][0] - found["mouth, dB"]["copy"][0] == pytest.approx(
         found["mouth, dB over copy"]["plan"][0]
@@ -99,6 +101,17 @@ def test_true_smiles_by_ways_whose_answer_is_known(people, look):
     assert set(worst[0].pictures) == {"target", "truth", "result"}
     if "teeth, brightness over the truth's" in found:
         assert found["teeth, brightness over the truth's"]["plan"][0] == pytest.approx(1, abs=0.1)
+
+
+def test_chroma_is_the_spread_of_the_channels(people):
+    frame = people["smile"].frame
+    grey = smiles.grey(frame)
+    assert np.ptp(grey, axis=2).max() == 0 and abs(grey.mean() - frame.mean()) < 12
+    pixels = np.zeros((3, smiles.SIDE, smiles.SIDE), np.float32)
+    pixels[0] = 10 / 127.5
+    box = np.zeros(pixels.shape[1:], bool)
+    box[:9, :9] = True
+    assert smiles.chroma(pixels, box) == pytest.approx(10)
 
 
 def test_whiteness_is_of_what_lies_between_the_lips(look, people):
@@ -127,7 +140,8 @@ def test_a_face_driven_by_itself(people, look):
     for way, low, high in ((lambda p, face, frame: p.frame, 99, 101), (smears, 10, 35)):
         setup = setup_of(look, [people["smile"]], plan=way)
         found = estimates(add_up(smiles.itself(setup, [pair])))
-        assert set(found) == {f"{k}, {w}, dB" for k in ("resting", "smiling", "any") for w in ("face", "eyes", "mouth")}
+        cases = {f"{k}, {w}, dB" for k in ("resting", "smiling", "any") for w in ("face", "eyes", "mouth")}
+        assert set(found) == cases | {"smiling, mouth, dB, teeth shown"}
         assert all(low < found[f"{kind}, mouth, dB"]["plan"][0] < high for kind in ("resting", "smiling", "any"))
         assert all(row["plan"][0] > 55 for name, row in found.items() if "eyes" in name)
 
