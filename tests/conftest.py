@@ -58,9 +58,8 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with portraits/001.jpg, 005.jpg, 006.jpg, 009.jpg (768 a side, one person each) and the clips
-    clips/single_face.mp4 (72 frames, a face at rest that begins to smile) and clips/no_face.mp4: the shared data, or the
-    repo's own renders."""
+    """A folder with portraits/001.jpg, 005.jpg, 006.jpg, 009.jpg (768 a side, one person each), clips/single_face.mp4
+    (72 frames, a face at rest that begins to smile) and clips/no_face.mp4: the shared data, or the repo's own renders."""
     if SHARED.is_dir():
         return SHARED
     folder = tmp_path_factory.mktemp("data")

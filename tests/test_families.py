@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import clips
@@ -14,12 +17,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from oracle import in_f64, inputs_of, rms
+from safetensors.numpy import load_file
 
 from fetfast import BadInput, Engine, Unavailable, assets, export, image
 from fetfast.backends import BACKENDS, eager, openvino, trt_build
 from fetfast.cli import main
 from fetfast.models import FAMILIES, Family
 from fetfast.plan import Plan
+
+sys.path.insert(0, str(Path(__file__).parent / "train"))
+import noise_pairs
 
 ROOT = Path(__file__).parents[1]
 SMILE, CALM = str(ROOT / "demo" / "smile.png"), str(ROOT / "demo" / "surprise.png")
@@ -34,6 +41,11 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in NAMES:
         monkeypatch.setitem(FAMILIES, name, Family(name))
     monkeypatch.setitem(BACKENDS, "ort", "ort_backend")
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return noise_pairs.make(tmp_path_factory.mktemp("noise"))
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +195,49 @@ def test_a_plan_runs_without_its_family(plan, portrait, monkeypatch: pytest.Monk
     assert engine.backend == "openvino"
     with pytest.raises(Unavailable, match="family 'modulated' is none of this version's"):
         Engine(file, "eager")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_by_the_command(noise, tmp_path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Stopped in the middle and taken up again it gives the same weights bit for bit, other ones than at the start, and
+    a plan is built of them whose stages give what the trained networks do."""
+    recipe = __import__(name).RECIPES["small"][0]
+    first, *others = recipe.updates
+    steps = 0
+
+    def loss(*given):
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return first.loss(*given)
+
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    assert run("train", name, "--data", noise, "-o", whole).exit_code == 0
+    with monkeypatch.context() as patch:
+        stopping = replace(recipe, updates=(replace(first, loss=loss), *others))
+        patch.setitem(sys.modules[name].RECIPES, "small", (stopping,))
+        assert run("train", name, "--data", noise, "-o", cut).exit_code != 0 and not cut.exists()
+    done = run("train", name, "--data", noise, "-o", cut)
+    assert done.exit_code == 0 and steps == 3, done.output
+    wanted, got = load_file(whole), load_file(cut)
+    assert wanted.keys() == got.keys() and all(np.array_equal(wanted[key], got[key]) for key in wanted)
+    built = tmp_path / "trained.plan"
+    assert run("build", name, "--weights", whole, "--precision", "fp32", "-o", built).exit_code == 0
+    trained = Plan.open(built)
+    assert {k: v.tobytes() for k, v in trained.weights.items()} == {k: wanted[k].tobytes() for k in trained.weights}
+    assert trained.provenance["trained"][recipe.name]["steps"] == recipe.steps
+    torch = sys.modules["torch"]
+    torch.manual_seed(0)  # as training begins
+    modules = __import__(name).build(trained.spec)
+    start = {f"{stage}.{key}": value for stage, m in modules.items() for key, value in m.state_dict().items()}
+    assert not any(np.array_equal(start[key], wanted[key]) for stage in recipe.stages for key in wanted
+                   if key.startswith(stage) and key.endswith("weight") and wanted[key].ndim > 1)  # fmt: skip
+    runners, oracle = openvino.load(trained), eager.load(trained, "cpu")
+    for stage in trained.spec.stages:
+        inputs = inputs_of(stage, 1)
+        for tensor, value in oracle[stage.name](inputs).items():
+            np.testing.assert_allclose(runners[stage.name](inputs)[tensor], value, atol=2e-5)
 
 
 def run(*arguments: object):

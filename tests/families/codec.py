@@ -5,6 +5,9 @@ import torch.nn as nn
 from torch import Tensor
 
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
+from fetfast.train import data
+from fetfast.train.losses import adversarial
+from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 S, N = 32, 6
 CODES = {"identity": "identity_code", "expression": "driver_code"}
@@ -83,3 +86,35 @@ def build(spec: Spec) -> dict[str, nn.Module]:
         "identity": Identity("identity_code"), "expression": Expression("driver_code"), "change": Change(),
         "decoder": Decoder(),
     }  # fmt: skip
+
+
+def loss(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
+    codes = outputs(networks, spec, "identity", batch) | outputs(
+        networks, spec, "expression", {"source": batch["truth"]}
+    )
+    given = {"kept_code": codes["identity_code"], "wanted_code": codes["driver_code"]}
+    drawn = outputs(networks, spec, "decoder", given)["image"]
+    terms = {"l1": (drawn - batch["truth"]).abs().mean()}
+    if "discriminator" in networks:
+        terms["adversarial"] = adversarial.non_saturating_generator(networks["discriminator"](drawn))
+    return terms, {"drawn": drawn}
+
+
+def tell(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
+    real, fake = (networks["discriminator"](batch[name]) for name in ("truth", "drawn"))
+    return {"discriminator": adversarial.non_saturating_discriminator(real, fake)}, {}
+
+
+def figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
+    return {"code": outputs(networks, spec, "identity", batch)["identity_code"].square().mean(1)}
+
+
+CODES_RECIPE = Recipe(
+    "codes", ("identity", "expression", "decoder"), data.pictures, count=2, steps=6, measure=figures,
+    updates=(
+        Update({"identity": 1e-2, "expression": 1e-2, "decoder": 2e-2}, loss, {"l1": 1, "adversarial": 0.1}),
+        Update({"discriminator": 1e-2}, tell, {"discriminator": 1}),
+    ),
+    helpers={"discriminator": lambda: nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 8))},
+)  # fmt: skip
+RECIPES = {"small": (CODES_RECIPE,)}

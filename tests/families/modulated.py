@@ -10,6 +10,8 @@ from torch import Tensor
 
 from fetfast.models.layers import upsample
 from fetfast.spec import BLENDSHAPES, Output, Spec, Stage, Task, TensorSpec
+from fetfast.train import data
+from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 S = 64
 SPECS = {
@@ -57,3 +59,23 @@ class Net(nn.Module):
 
 def build(spec: Spec) -> dict[str, nn.Module]:
     return {"net": Net()}
+
+
+def driven(pairs, rows, size, rng) -> Batch:
+    """The target, what drives it, and what it should become."""
+    made = data.pictures(pairs, rows, size, rng)
+    expression = torch.from_numpy(pairs.arrays["source_blendshapes"][rows])
+    return {"target": made["target"], "truth": made["truth"], "source_blendshapes": expression}
+
+
+def loss(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
+    return {"l1": (outputs(networks, spec, "net", batch)["image"] - batch["truth"]).abs().mean()}, {}
+
+
+def figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
+    return {"l1": (outputs(networks, spec, "net", batch)["image"] - batch["truth"]).abs().mean((1, 2, 3))}
+
+
+PICTURE = Recipe("picture", ("net",), driven, count=2, steps=6, measure=figures,
+                 updates=(Update({"net": 1e-2}, loss, {"l1": 1}),))  # fmt: skip
+RECIPES = {"small": (PICTURE,)}

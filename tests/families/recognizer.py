@@ -6,6 +6,8 @@ from torch import Tensor
 
 from fetfast.models.layers import BatchNorm
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
+from fetfast.train import data
+from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 SPECS = {
     "small": Spec(
@@ -53,3 +55,26 @@ class Net(Trunk):
 
 def build(spec: Spec) -> dict[str, nn.Module]:
     return {"coarse": Coarse(4), "net": Net()}
+
+
+def labelled(pairs, rows, size, rng) -> Batch:
+    """Pictures at both sizes, and who is on them for a label."""
+    large, small = (data.pictures(pairs, rows, side, None)["target"] for side in (224, 64))
+    return {"large": large, "target": small, "label": torch.from_numpy(pairs.arrays["person"][rows].astype("i8"))}
+
+
+def loss(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
+    features = outputs(networks, spec, "coarse", batch)
+    found = outputs(networks, spec, "net", features | {"target": batch["large"]})["probabilities"]
+    return {"entropy": nn.functional.nll_loss(found.log(), batch["label"])}, {}
+
+
+def figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
+    features = outputs(networks, spec, "coarse", batch)
+    found = outputs(networks, spec, "net", features | {"target": batch["large"]})["probabilities"]
+    return {"right": (found.argmax(1) == batch["label"]).float()}
+
+
+BOTH = Recipe("both", ("coarse", "net"), labelled, count=4, steps=6, measure=figures,
+              updates=(Update({"coarse": 1e-2, "net": 1e-2}, loss, {"entropy": 1}),))  # fmt: skip
+RECIPES = {"small": (BOTH,)}

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from fetfast.models.layers import InstanceNorm
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
+from fetfast.train import data
+from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 S = 64
 SPECS = {
@@ -51,3 +53,24 @@ class Net(nn.Module):
 
 def build(spec: Spec) -> dict[str, nn.Module]:
     return {"net": Net()}
+
+
+def pairs_of_pictures(pairs, rows, size, rng) -> Batch:
+    """Both pictures of a pair: each is what the other should become."""
+    made = data.pictures(pairs, rows, size, rng)
+    return {"target": made["target"], "source": made["truth"]}
+
+
+def loss(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
+    out = outputs(networks, spec, "net", batch)
+    far = (out["target_image"] - batch["source"]).abs().mean() + (out["driver_image"] - batch["target"]).abs().mean()
+    return {"l1": far, "closed": (out["target_mask"] + out["driver_mask"]).mean()}, {}
+
+
+def figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
+    return {"l1": (outputs(networks, spec, "net", batch)["target_image"] - batch["source"]).abs().mean((1, 2, 3))}
+
+
+SWAP = Recipe("swap", ("net",), pairs_of_pictures, count=2, steps=6, measure=figures,
+              updates=(Update({"net": 1e-2}, loss, {"l1": 1, "closed": 0.1}),))  # fmt: skip
+RECIPES = {"small": (SWAP,)}
