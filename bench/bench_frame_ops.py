@@ -13,16 +13,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import cases
 import cv2
 import measure
 import numpy as np
 import pytest
-from pictures import matrix, picture, smooth
+from cases import FACE, HEAD, smooth_fields
+from pictures import picture
 
 from fetfast import _native
-from fetfast.ops.crop import crop, taps
-from fetfast.ops.paste import FEATHER, paste
+from fetfast.ops.crop import taps
+from fetfast.ops.paste import FEATHER
 
 REPEATS = 60
 BASE = "OpenCV"
@@ -36,28 +39,28 @@ class Case:
     closeness: float  # mean absolute difference allowed, in levels of 255
 
 
-def cases() -> list[Case]:
+def frame_cases() -> list[Case]:
     rng = np.random.default_rng(0)
     driver, target = picture(rng, 480, 640), picture(rng, 768, 768)
     found = []
     for S in (128, 256):
-        face = matrix(side=300, x=180, y=70)  # a face region of 300 pixels in the driver
-        head = matrix(side=560, x=110, y=130)  # the head in the target: three quarters of its width
-        flow = np.stack([smooth(rng, S, 0.02), smooth(rng, S, 0.02)])
-        mask, color = smooth(rng, S, 0.5)[None] + 0.5, np.stack([smooth(rng, S, 1.0) for _ in range(3)])
-        light = smooth(rng, S, 0.2)[None]
+        flow, mask, color, light = smooth_fields(rng, S)
         found += [
-            crop_case(f"crop driver, S {S}", driver, face, S, None),
-            crop_case(f"crop target, S {S}", target, head, S, None),
-            crop_case(f"warp target, S {S}", target, head, S, flow),
-            paste_case(f"paste flow, S {S}", target, head, flow),
-            paste_case(f"paste flow, mask, color, S {S}", target, head, flow, mask, color),
-            paste_case(f"paste flow, mask, color, light, S {S}", target, head, flow, mask, color, light),
+            crop_case(f"crop driver, S {S}", driver, FACE, S),
+            crop_case(f"crop target, S {S}", target, HEAD, S),
+            crop_case(f"warp target, S {S}", target, HEAD, S, flow),
+            paste_case(f"paste flow, S {S}", target, HEAD, flow),
+            paste_case(f"paste flow, mask, color, S {S}", target, HEAD, flow, mask, color),
+            paste_case(f"paste flow, mask, color, light, S {S}", target, HEAD, flow, mask, color, light),
         ]
     return found
 
 
-def crop_case(name: str, frame: np.ndarray, M: np.ndarray, S: int, flow: np.ndarray | None) -> Case:
+def ours(case: cases.Case) -> Callable[[], np.ndarray]:
+    return partial(case.ours, *case.data, out=case.ours(*case.data))
+
+
+def crop_case(name: str, frame: np.ndarray, M: np.ndarray, S: int, flow: np.ndarray | None = None) -> Case:
     out = np.empty((3, S, S), np.float32)
     n = taps(M, S)
     fine = n * S  # OpenCV anti-aliases in two steps: n x n samples a pixel, then their mean
@@ -82,8 +85,7 @@ def crop_case(name: str, frame: np.ndarray, M: np.ndarray, S: int, flow: np.ndar
         np.copyto(out, values.transpose(2, 0, 1))
         return out
 
-    ours_out = np.empty_like(out)
-    return Case(name, lambda: crop(frame, M, S, flow, ours_out), opencv, closeness=0.5)
+    return Case(name, ours(cases.crop_case(name, frame, M, S, flow)), opencv, closeness=0.5)
 
 
 def paste_case(
@@ -132,8 +134,7 @@ def paste_case(
         np.copyto(box, warped, where=w > 0)
         return out
 
-    ours_out = np.empty_like(frame)
-    return Case(name, lambda: paste(frame, M, flow, mask, color, ours_out, light), opencv, closeness=1.0)
+    return Case(name, ours(cases.paste_case(name, frame, M, flow, mask, color, light)), opencv, closeness=1.0)
 
 
 def difference(case: Case) -> float:
@@ -150,7 +151,7 @@ def use_threads(n: int) -> None:
 def main() -> int:
     options = measure.options("frame_ops", __doc__)
     rows = []
-    for case in cases():
+    for case in frame_cases():
         apart = difference(case)
         assert apart < case.closeness, f"{case.name}: results differ by {apart:.2f} levels"
         for threads in (1, 2):
@@ -163,7 +164,7 @@ def main() -> int:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", frame_cases(), ids=lambda case: case.name)
 def test_crop_and_paste(benchmark, case, threads):
     assert difference(case) < case.closeness
     use_threads(threads)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import bench_ops
+import cases
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_a_quick_run_from_end_to_end(tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_wrong_is_a_failure_and_is_not_timed():
-    right = next(bench_ops.map_ops(16))
+    right = bench_ops.Op.of(cases.flow_case(*cases.faces(), 16))
     wrong = replace(right, ours=lambda: right.ours() * (1 + 1e-4))
     for op, timed in ((right, {"eager", "ours"}), (wrong, {"eager"})):
         calls, about = bench_ops.prepared(op, ("eager", "ours"))
@@ -34,7 +35,7 @@ def test_what_is_wrong_is_a_failure_and_is_not_timed():
 
 def test_without_a_compiler_torch_compile_is_skipped_with_the_reason(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    _, about = bench_ops.prepared(next(bench_ops.map_ops(16)), ("torch.compile",))
+    _, about = bench_ops.prepared(bench_ops.Op.of(next(cases.maps())), ("torch.compile",))
     if not torch.cuda.is_available():
         assert "install g++" in about["torch.compile"]["skipped"]
 
@@ -49,7 +50,7 @@ def test_plain_forms_are_the_ops():
 
 def test_opencv_does_the_same():
     frame_ops = pytest.importorskip("bench_frame_ops", reason="without OpenCV")
-    for case in frame_ops.cases():
+    for case in frame_ops.frame_cases():
         assert frame_ops.difference(case) < case.closeness, case.name
 
 

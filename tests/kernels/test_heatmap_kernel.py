@@ -1,17 +1,12 @@
+import cases
 import pytest
 import torch
 from tolerance import DTYPES, assert_close
 
 from fetfast.errors import BadInput
-from fetfast.ops.heatmap import (
-    contours,
-    contours_reference,
-    first_flow,
-    first_flow_reference,
-    gaussians,
-    gaussians_reference,
-)
+from fetfast.ops.heatmap import contours, first_flow, gaussians
 
+CASES = [*cases.flows(), *cases.lines(), *cases.maps()]
 EDGES = torch.tensor([[0, 1], [1, 2], [2, 0], [3, 3], [4, 5], [5, 6]] * 4, dtype=torch.int32)
 
 
@@ -34,58 +29,20 @@ def only_the_slice(whole, C):
 
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("B, K, S", [(2, 40, 33), (1, 1, 1), (1, 70, 50)])
-def test_first_flow(B, K, S, dtype, channels_last, device):
-    source, driven = points(B, K, device), points(B, K, device, seed=1)
-    if K > 1:
-        driven[0, 1, 0], source[0, 2, 1] = float("nan"), float("inf")
-    widths = 0.01 + 0.1 * torch.rand(K, generator=torch.Generator().manual_seed(2)).to(device)
-    whole, out = buffer(B, 2, S, dtype, device, channels_last)
-    got = first_flow(source, driven, S, out, widths)
-    assert got is out and only_the_slice(whole, 2)
-    eager = first_flow_reference(source.cpu(), driven.cpu(), S, widths=widths.cpu()).to(dtype)
-    assert_close(got, lambda s, d, w: first_flow_reference(s, d, S, widths=w), source, driven, widths, eager=eager)
-
-
-def test_first_flow_of_a_face(device):
-    source, driven = points(1, 478, device), points(1, 478, device, seed=1)
-    got = first_flow(source, driven, 40)
-    eager = first_flow_reference(source.cpu(), driven.cpu(), 40)
-    assert_close(got, lambda s, d: first_flow_reference(s, d, 40), source, driven, eager=eager)
-
-
-@pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("B, S", [(2, 29), (1, 1), (1, 40)])
-def test_contours(B, S, dtype, channels_last, device):
-    at = points(B, 7, device)
-    at[0, 6] = float("nan")  # no line to it; point 3 is a line of no length
-    whole, out = buffer(B, 1, S, dtype, device, channels_last)
-    got = contours(at, S, out, EDGES.to(device))
-    assert only_the_slice(whole, 1)
-    eager = contours_reference(at.cpu(), S, edges=EDGES).to(dtype)
-    assert_close(got, lambda p: contours_reference(p, S, edges=EDGES), at, eager=eager)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_into_a_slice(case, dtype, channels_last, device):
+    eager = case.computed(torch.float32).to(dtype)
+    _, C, S, _ = eager.shape
+    whole, out = buffer(len(eager), C, S, dtype, device, channels_last)
+    got = case.ours(*case.tensors(device), out=out)
+    assert got is out and only_the_slice(whole, C)
+    assert_close(got, lambda *_: case.computed(), eager=eager)
 
 
 def test_contours_of_a_face_are_the_cpu_form(device):
     at = points(1, 478, device)
     got = contours(at, 48).cpu()
     torch.testing.assert_close(got, torch.from_numpy(contours(at.cpu().numpy(), 48)), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("groups", [None, [[0, 3, 5], [1], [], [2, 4, 6, 7]]], ids=["each", "groups"])
-@pytest.mark.parametrize("B, S", [(2, 19), (1, 1)])
-def test_gaussians(B, S, groups, dtype, channels_last, device):
-    at = points(B, 8, device)
-    at[0, 3, 1] = float("nan")
-    C = 8 if groups is None else len(groups)
-    whole, out = buffer(B, C, S, dtype, device, channels_last)
-    got = gaussians(at, S, 0.05, groups, out)
-    assert only_the_slice(whole, C)
-    eager = gaussians_reference(at.cpu(), S, 0.05, groups).to(dtype)
-    assert_close(got, lambda p: gaussians_reference(p, S, 0.05, groups), at, eager=eager)
 
 
 def test_nothing_is_drawn_for_no_points_and_far_ones(device):
