@@ -1,11 +1,11 @@
-"""`transfer`, a step of `stream`, and the parts of a step: whole frames, on every backend that this machine has.
+"""`transfer` and a step of `stream`: whole frames, on every backend that this machine has.
 
     python bench/bench_engine.py [--quick] [--out FILE]
     pytest bench/bench_engine.py --benchmark-enable [-k "stream and openvino"]
 
 Cases: each family that ships. Ways: its plans on each backend, and the same engine with its networks on plain PyTorch
-("eager"), channels-last: the plan's weights in f32, the base of `ratio`, and in bf16. What all backends do alike (the
-face, the inputs, the paste) is measured once, as the way "all". The driver is 640 x 480, the target 768 x 768.
+("eager"), channels-last: the plan's weights in f32, the base of `ratio`, and in bf16. The driver is 640 x 480, the
+target 768 x 768. Where the time of a step goes is the suite `stream`'s, `fetfast bench`.
 
 `error` is the mean difference of a `transfer` from that of the base, in levels of 255, over the pixels that the base
 changed. A way that is off by more than twice what eager bf16 is, or with an int8 plan by more than a stated bound, is
@@ -17,10 +17,8 @@ The bars, on two cores: a step of `stream` takes at most 33 ms with the default 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
 from itertools import cycle
-from typing import Any
 
 import measure
 import numpy as np
@@ -33,11 +31,10 @@ from plans import BASE, EAGER, shipped
 from fetfast import assets, image
 from fetfast.bench import drivers, target
 from fetfast.engine import Engine
-from fetfast.ops.paste import paste
 from fetfast.plan import Plan
-from fetfast.step import Step
 
-STEP, NETWORK, ALL = "stream step", "network: ", "all"
+STEP = "stream step"
+CASES = ("transfer", "transfer, decoding both", STEP)
 ROUNDING = 0.1  # levels: f32 in another order turns the rounding of one pixel in ten at most
 INT8 = 2.0  # levels: more than that is seen
 SECONDS = 10.0  # of a case: no new round after
@@ -52,33 +49,6 @@ def whole(engine: Engine) -> dict[str, Call]:
         "transfer, decoding both": partial(engine.transfer, SOURCE, assets.path("astronaut.png")),
         STEP: partial(next, engine.stream(cycle(drivers()), portrait)),
     }
-
-
-def parts(engine: Engine) -> dict[str, Call]:
-    """The parts of a step of `stream`, each ready to run again and again on what those before it gave."""
-    frames, prepared = cycle(drivers()), engine.prepare(target())
-    frame = next(frames)
-    face = engine.follow(frame, None)
-    assert face is not None, "the astronaut's face was not found"
-    known: dict[Hashable, np.ndarray] = {}
-    wiring = engine.step("transfer", face, prepared).wiring
-
-    def build(made: Callable[[Step], dict[str, Any]], given: dict[Hashable, Any]) -> dict[str, Any]:
-        step = engine.step("transfer", face, prepared, frame, tensors=dict(given))
-        found = made(step)
-        known.update(step.tensors)
-        return found
-
-    calls: dict[str, Call] = {"face: track the driver": lambda: engine.follow(next(frames), face)}
-    for stage in wiring.stages:
-        calls[f"inputs: for {stage.name}"] = again = partial(build, partial(Step.inputs, stage=stage), dict(known))
-        inputs = again()
-        calls[f"{NETWORK}{stage.name}"] = partial(engine.run_stage, stage.name, inputs)
-        known |= {name: tensor.copy() for name, tensor in engine.run_stage(stage.name, inputs).items()}
-    calls["inputs: for paste"] = again = partial(build, partial(Step.parts, output=wiring.outputs[0]), dict(known))
-    tensors = {part: tensor[0] for part, tensor in again().items()}
-    calls["paste"] = partial(paste, prepared.frame, prepared.matrices[0], **tensors)
-    return calls
 
 
 def errors(engines: dict[str, Engine]) -> tuple[dict[str, float], list[str]]:
@@ -103,21 +73,12 @@ def measured(family: str, engines: dict[str, Engine], rounds: int, warm_up: int 
     off, wrong = errors(engines)
     if wrong:
         return [], [f"{family}, {line}" for line in wrong]
-    rows: list[Row] = []
     about = {way: {"error": error} for way, error in off.items()}
-    by_way = {way: whole(engine) | parts(engine) for way, engine in engines.items()}
-    alike = {}
-    for case in by_way[BASE]:
-        if case.startswith(("transfer", STEP, NETWORK)):
-            calls = {way: calls[case] for way, calls in by_way.items()}
-            more = {} if case.startswith(NETWORK) else about
-            rows += measure.compare(
-                f"{family}, {case}", measure.interleaved(calls, rounds, warm_up, SECONDS), BASE, more
-            )
-        else:
-            alike[case] = by_way[BASE][case]
-    timings = measure.interleaved(alike, rounds, warm_up, SECONDS)
-    return rows + [measure.row(f"{family}, {case}", ALL, timing) for case, timing in timings.items()], []
+    rows: list[Row] = []
+    for case in CASES:
+        calls = {way: whole(engine)[case] for way, engine in engines.items()}
+        rows += measure.compare(f"{family}, {case}", measure.interleaved(calls, rounds, warm_up, SECONDS), BASE, about)
+    return rows, []
 
 
 def missed(rows: list[Row]) -> list[str]:
@@ -159,7 +120,7 @@ def checked() -> dict[str, dict[str, Call]]:
     return {way: whole(engine) for way, engine in engines.items()}
 
 
-@pytest.mark.parametrize("case", ["transfer", "transfer, decoding both", STEP])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("way", [BASE, EAGER, "tensorrt fp16", "triton fp16", "openvino fp16", "openvino int8"])
 def test_whole_frame(benchmark, case, way):
     if way not in checked():

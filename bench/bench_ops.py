@@ -4,8 +4,8 @@
     pytest bench/bench_ops.py --benchmark-enable [-k "crop and ours"]
 
 On a processor: what a frame's way uses there, csrc/ and NumPy, at the sizes of the small (S = 128) and of the paper's
-(S = 256) networks. On a GPU: the kernels on the same data, and those of the networks (`gpu_cases.py`), timed by CUDA
-events with the L2 flushed; `bench/gpu.py` looks at those closer, in graphs and against the card's ceilings.
+(S = 256) networks. On a GPU: the kernels on the same data, timed by CUDA events with the L2 flushed; those of the
+networks, and all of them against the card's ceilings, are `bench/gpu.py`'s.
 
 `error` is rms, as a share of the result, against the op's reference in f64. Ours may be off by twice what plain PyTorch
 is at the same precision; what is off by more is a failure, and is not timed.
@@ -32,7 +32,6 @@ from fetfast.errors import Unavailable
 
 WAYS: tuple[str, ...] = ("eager", "torch.compile", "ours")
 SIZES = {"small": 128, "paper": 256}
-GPU_ONLY = ("norm_act", "upcat", "conv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +59,6 @@ def ops(sizes: dict[str, int] = SIZES) -> Iterator[Op]:
     yield from map(Op.of, cases.between())
     for S in sizes.values():
         yield from map(Op.of, cases.network(S))
-    if PLACE.type == "cuda":
-        yield from kernel_ops()
-
-
-def kernel_ops() -> Iterator[Op]:
-    import gpu_cases
-
-    for make in gpu_cases.Bench(dry=False, end=float("inf"), one_set=True).cases():
-        case = make()
-        data = case.sets[0]
-        wide = [gpu_cases._in_f64(value) for value in data]
-        yield Op(case.name, partial(case.ours, *data), case.eager, data, partial(case.exact, *wide), cases.F16)
 
 
 def compiled(op: Op) -> Callable[..., Any]:
@@ -119,9 +106,6 @@ def main() -> int:
         timings = measure.interleaved(calls, queued=True, **how) if "eager" in calls else {}
         rows += measure.compare(one.name, timings, "eager", about, threads=measure.threads())
         rows += [measure.row(one.name, way, None, **why) for way, why in about.items() if way not in timings]
-    if PLACE.type == "cpu":
-        reason = "kernels of a GPU; on a processor these layers are part of a network: bench_network.py"
-        rows += [measure.row(name, "ours", None, skipped=reason) for name in GPU_ONLY]
     missed = [f"{row['case']}: {row['wrong']}" for row in rows if "wrong" in row]
     return measure.finish("ops", rows, missed, options)
 

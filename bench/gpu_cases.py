@@ -10,6 +10,7 @@ from typing import Any
 import plain
 import torch
 import torch.nn.functional as F
+from cases import error
 from torch import Tensor
 
 from fetfast.ops import heatmap
@@ -250,9 +251,3 @@ class Cases:
 
 def _in_f64(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def error(got: Tensor, exact: Tensor) -> float:
-    """||got - exact|| / ||exact||, infinite where it is not finite."""
-    off = (got - exact).norm() / exact.norm().clamp(min=1e-30)
-    return float(off) if got.isfinite().all() else float("inf")

@@ -19,8 +19,9 @@ from unittest.mock import patch
 import gpu_cases
 import torch
 import torch.nn.functional as F
+from cases import error
 from fetfast.kernels.configs import TABLE, choose
-from gpu_cases import HALF, Bench, error
+from gpu_cases import HALF, Bench
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

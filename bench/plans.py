@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import ml_dtypes
-import numpy as np
-
 from fetfast import backends
+from fetfast.bench import FLOATS, at
 from fetfast.engine import Engine
 from fetfast.plan import SHIPPED, Plan
 
 BASE, EAGER = "eager fp32", "eager bf16"
-DTYPES = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}
-
-
-def at(plan: Plan, precision: str) -> Plan:
-    """`plan` with its halves in another precision, for plain PyTorch: the graphs still say the old one."""
-    dtype = DTYPES[precision]
-    weights = {name: w if w.dtype == np.float32 else w.astype(dtype) for name, w in plan.weights.items()}
-    return replace(plan, precision=precision, weights=weights, path=None)
 
 
 class Way(NamedTuple):
@@ -49,7 +39,7 @@ def shipped() -> list[Family]:
     backend each of its plans."""
     plans = [Plan.open(path) for path in sorted(SHIPPED.glob("*.plan"))]
     found = []
-    for plan in (plan for plan in plans if plan.precision in DTYPES):
+    for plan in (plan for plan in plans if plan.precision in FLOATS):
         ways, skipped = {BASE: Way(str(plan.path), "fp32", "eager")}, {}
         if plan.precision != "fp32":
             ways[EAGER] = Way(str(plan.path), "bf16", "eager")

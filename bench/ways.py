@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
 
+import cases
 import measure
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ Net = Callable[[Arrays], Arrays]  # a stage
 Call = Callable[[], dict[str, Arrays]]  # a case on its inputs: stage name -> outputs
 
 PLACE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-FLOATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FLOATS = ("fp32", "bf16", "fp16")
 OURS = [f"{backend} {precision}" for backend in BACKENDS if backend != "eager" for precision in (*FLOATS, "int8")]
 ORT = "onnxruntime fp32"
 CALIBRATED_ON = 4  # inputs like those that are timed, for int8: another range costs four times the error
@@ -89,14 +90,8 @@ def exact(case: Case, inputs: dict[str, Arrays]) -> dict[str, Arrays]:
 
 def error(got: dict[str, Arrays], truth: dict[str, Arrays]) -> float:
     """The largest of the outputs' rms errors, as a share of that output."""
-
-    def rms(x: np.ndarray) -> float:
-        return float(np.sqrt(np.mean(np.square(x))))
-
     return max(
-        rms(got[stage][key] - value) / max(rms(value), 1e-6) if np.isfinite(got[stage][key]).all() else np.inf
-        for stage, outputs in truth.items()
-        for key, value in outputs.items()
+        cases.error(got[stage][key], value) for stage, outputs in truth.items() for key, value in outputs.items()
     )
 
 
@@ -121,7 +116,9 @@ def _backend(case: Case, name: str, precision: str) -> dict[str, Net]:
 
 
 def _pytorch(case: Case, stage: Stage, precision: str, what: str) -> Net:
-    module: Any = cast(deepcopy(case.modules[stage.name]), torch.float32 if stage.precise else FLOATS[precision])
+    module: Any = cast(
+        deepcopy(case.modules[stage.name]), torch.float32 if stage.precise else export.TORCH_DTYPES[precision]
+    )
     module = module.to(PLACE, memory_format=torch.channels_last)
     if what == "torch.compile":
         check_compiler()

@@ -11,7 +11,7 @@ import pytest
 from openvino import opset13 as ops
 
 from fetfast.profiling import roofline
-from fetfast.profiling.timing import Timing, interleaved, looped, ratio, replayed
+from fetfast.profiling.timing import Timing, interleaved, ratio, replayed
 
 
 def test_ways_take_turns_in_an_order_that_rotates():
@@ -112,17 +112,11 @@ def test_a_graph_is_replayed(card):
     assert card.calls == 3 * (1 + 2 + 5), "once to warm up, the graph twice to warm up and then as asked"
 
 
-def test_a_loop_is_timed_from_python(card):
-    timing = looped([lambda ms=ms: card.kernel(ms) for ms in (1, 3)], repeats=3, together=10)
-    assert timing.rounds == (2,) * 3 and card.calls == 10 + 30
-
-
 def test_without_a_gpu_calls_are_timed_once_by_the_clock(monkeypatch):
     monkeypatch.setattr("fetfast.profiling.timing.on_gpu", lambda: False)
-    for how in (replayed, looped):
-        called = []
-        timing = how([lambda i=i, called=called: called.append(time.sleep(0.002 * i)) for i in range(3)])
-        assert len(called) == 3 and 2 <= timing.median < 10, "6 ms for three"
+    called = []
+    timing = replayed([lambda i=i: called.append(time.sleep(0.002 * i)) for i in range(3)])
+    assert len(called) == 3 and 2 <= timing.median < 10, "6 ms for three"
 
 
 def constant(*shape):

@@ -175,10 +175,16 @@ def _plain(engine: Engine) -> tuple[Plan | None, str | None]:
         if not same:
             return None, f"no PyTorch form of {plan.precision}"
         plan = same[0]
-    if not floor.on_gpu(engine):
-        weights = {name: np.asarray(weight, np.float32) for name, weight in plan.weights.items()}
-        plan = replace(plan, precision="fp32", weights=weights)
-    return plan, None
+    return plan if floor.on_gpu(engine) else at(plan, "fp32"), None
+
+
+def at(plan: Plan, precision: str) -> Plan:
+    """`plan` with its halves in another of FLOATS, for plain PyTorch: the graphs still say the old one."""
+    import ml_dtypes
+
+    dtype = {"fp32": np.float32, "fp16": np.float16, "bf16": ml_dtypes.bfloat16}[precision]
+    weights = {name: w if w.dtype == np.float32 else w.astype(dtype) for name, w in plan.weights.items()}
+    return replace(plan, precision=precision, weights=weights, path=None)
 
 
 def _rows(

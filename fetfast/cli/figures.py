@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fetfast.cli.options import BACKEND_HELP, FILE, PLAN_HELP, in_a_folder
+from fetfast.cli.options import BACKEND, FILE, JSON, PLAN, in_a_folder
 from fetfast.errors import BadInput
 from fetfast.files import write_json
 
@@ -22,10 +22,10 @@ def _drawable(context: click.Context, option: click.Parameter, value: Path | Non
 
 
 @click.group(invoke_without_command=True)
-@click.option("--plan", help=PLAN_HELP)
-@click.option("--backend", default="auto", help=BACKEND_HELP)
+@PLAN
+@BACKEND
 @click.option("--steps", type=click.IntRange(1), default=200, help="Frames to time.")
-@click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+@JSON
 @click.option("--plot", "picture", type=FILE, callback=_drawable, help="Draw the stages and a roofline: .svg or .png.")
 @click.pass_context
 def bench(
@@ -55,11 +55,11 @@ def bench(
 
 
 @bench.command()
-@click.option("--plan", help=PLAN_HELP)
-@click.option("--backend", default="auto", help=BACKEND_HELP)
+@PLAN
+@BACKEND
 @click.option("--driver", type=FILE, help="A video.  [default: the shared clip]")
 @click.option("--target", type=FILE, help="A picture.  [default: a shared portrait]")
-@click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+@JSON
 def loop(plan: str | None, backend: str, driver: Path | None, target: Path | None, json_file: Path | None) -> None:
     """Runs the video loop as fast as it will go, and at a camera's pace: a minute or less."""
     from fetfast.engine import Engine
@@ -80,11 +80,11 @@ def _protocols(_: click.Context, __: click.Parameter, value: str | None) -> tupl
 
 @click.command()
 @click.argument("plan", required=False)
-@click.option("--backend", default="auto", help=BACKEND_HELP)
+@BACKEND
 @click.option("--only", callback=_protocols, help="Protocols, separated by commas.  [default: all]")
 @click.option("--quick", is_flag=True, help="Fewer people, and the plan alone: two minutes.")
 @click.option("--targets", type=FILE, help="A folder of people to drive.  [default: shared ones that PLAN never saw]")
-@click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
+@JSON
 @click.option("--html", type=FILE, callback=in_a_folder, help="Write a report with the worst and best results.")
 @click.option("--compare", "two", nargs=2, metavar="A B", help="Two plans, or files that --json wrote, side by side.")
 def evaluate(
@@ -127,7 +127,7 @@ def evaluate(
 
 @click.command()
 @click.argument("plan", required=False)
-@click.option("--backend", default="auto", help=BACKEND_HELP)
+@BACKEND
 @click.option("--targets", type=FILE, help="A folder of portraits.  [default: shared ones that PLAN never saw]")
 @click.option("--drivers", type=FILE, help="A clip or a folder of images.  [default: the shared portraits]")
 @click.option("--rows", type=click.IntRange(1), default=12, help="Portraits, at most.")

@@ -11,9 +11,13 @@ from fetfast.errors import BadInput
 from fetfast.spec import REGIONS
 
 FILE = click.Path(path_type=Path)
-PLAN_HELP = "A plan file, or the name of one that ships. The best that ships if not given."
+PLAN = click.option("--plan", help="A plan file, or the name of one that ships. The best that ships if not given.")
 CAPABILITY_HELP = "For a GPU of this compute capability, such as 8.9.  [default: this machine's]"
-BACKEND_HELP = "auto, or one by name: tensorrt, triton, openvino, eager. auto leaves a single picture to the processor."
+BACKEND = click.option(
+    "--backend",
+    default="auto",
+    help="auto, or one by name: tensorrt, triton, openvino, eager. auto leaves a single picture to the processor.",
+)
 
 
 def _regions(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -33,6 +37,9 @@ def in_a_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Pa
     if value is not None and not value.parent.is_dir():
         raise BadInput(f"{value}: the folder {value.parent} does not exist; create it first")
     return value
+
+
+JSON = click.option("--json", "json_file", type=FILE, callback=in_a_folder, help="Write the figures to this file too.")
 
 
 def _face(_: click.Context, __: click.Parameter, value: str) -> str | int:
@@ -72,8 +79,8 @@ def shared(command: Any) -> Any:
             help=f"What moves, separated by commas.  [default: {','.join(REGIONS)}; of a video without the gaze]",
         ),
         click.option("--intensity", type=float, default=1.0, help="0: the target as it is; 1: as the driver; up to 2."),
-        click.option("--backend", default="auto", help=BACKEND_HELP),
-        click.option("--plan", help=PLAN_HELP),
+        BACKEND,
+        PLAN,
     ):
         command = option(command)
     return command

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fetfast.cli.options import CAPABILITY_HELP, FILE, PLAN_HELP, in_a_folder
+from fetfast.cli.options import CAPABILITY_HELP, FILE, PLAN, in_a_folder
 from fetfast.spec import PRECISIONS
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -177,7 +177,7 @@ def clear(older_than: float) -> None:
 
 
 @click.command()
-@click.option("--plan", help=PLAN_HELP)
+@PLAN
 @click.option("--device", help="cuda or cuda:N. The first GPU if not given.")
 @click.option("--seconds", type=click.FloatRange(1), default=600, help="How long to search.")
 def tune(plan: str | None, device: str | None, seconds: float) -> None:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from fetfast.cli.options import BACKEND_HELP, FILE, device_of_a_picture, in_a_folder
+from fetfast.cli.options import BACKEND, FILE, device_of_a_picture, in_a_folder
 from fetfast.errors import BadInput, FetfastError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 PLAN = click.option("--plan", help="A plan file, or the name of one that ships. The best that does this if not given.")
-BACKEND = click.option("--backend", default="auto", help=BACKEND_HELP)
 INTENSITY = click.option("--intensity", type=float, default=1.0, help="0: as it is; 1: all of it; up to 2.")
 MARK = click.option("--mark/--no-mark", default=True, help="Say in the files' metadata that they were synthesised.")
 FACE = click.option("--face", default="largest", help="Which: largest, or an index from left.")

@@ -115,19 +115,6 @@ def replayed(calls: Sequence[Call], repeats: int = 20) -> Timing:
         return Timing.of([ms / len(calls) for ms in _between(graph.replay, repeats)])
 
 
-def looped(calls: Sequence[Call], repeats: int = 20, together: int = 10) -> Timing:
-    """One call of `calls` made from Python one after the other, as a loop makes them; so many are timed together."""
-    if not on_gpu():
-        return replayed(calls)
-
-    def some() -> None:
-        for step in range(together):
-            calls[step % len(calls)]()
-
-    some()
-    return Timing.of([ms / together for ms in _between(some, repeats)])
-
-
 def on_gpu() -> bool:
     """Whether PyTorch is in use here and has a GPU: what never loads it has nothing to wait for."""
     return "torch" in sys.modules and sys.modules["torch"].cuda.is_available()

@@ -1,4 +1,4 @@
-"""The engine suite: its parts are the step they are said to be, and a backend that is wrong is not timed."""
+"""The engine suite: a row for each way, and a backend that is wrong is not timed."""
 
 from types import SimpleNamespace
 
@@ -10,10 +10,8 @@ pytest.importorskip("torch")
 import bench_engine
 import plans
 
-from fetfast import bench
 from fetfast.engine import Engine
 from fetfast.plan import Plan
-from fetfast.step import Step
 
 
 @pytest.fixture(scope="module")
@@ -23,39 +21,12 @@ def flow() -> dict[str, Engine]:
     return {name: way.engine() for name, way in family.ways.items()}
 
 
-@pytest.mark.parametrize("plan", ["flow_fp32", "unet_fp16"])
-def test_the_parts_make_the_step(plan):
-    engine = Engine(plan, "openvino")
-    calls = bench_engine.parts(engine)
-    target, driver = engine.prepare(bench.target()), bench.drivers()[0]
-    expected = engine.render(engine.follow(driver, None), target, driver)
-    for call in calls.values():  # in any order, as often as one likes
-        call()
-    assert np.array_equal(calls["paste"](), expected)
-    networks = [name for name in calls if name.startswith("network")]
-    assert networks == [f"network: {stage.name}" for stage in engine.plan.spec.stages]
-
-
-def test_parts_are_built_anew_each_time(monkeypatch):
-    calls = bench_engine.parts(Engine("flow_fp32", "openvino"))
-    built, need = [], Step.need
-
-    def noted(step: Step, name: str, side: int | None = None) -> np.ndarray:
-        built.append((name, (name, side) in step.tensors))
-        return need(step, name, side)
-
-    monkeypatch.setattr(Step, "need", noted)
-    calls["inputs: for paste"]()
-    assert ("first_flow", False) in built
-
-
 def test_rows(flow):
     rows, wrong = bench_engine.measured("flow small", flow, rounds=1)
     assert not wrong
     steps = {row["way"]: row for row in rows if row["case"] == "flow small, stream step"}
     assert set(steps) == set(flow) and steps[plans.BASE]["ratio"] == 1
     assert steps["openvino fp32"]["error"] <= bench_engine.ROUNDING
-    assert {row["way"] for row in rows if row["case"] == "flow small, paste"} == {bench_engine.ALL}
 
 
 def test_a_wrong_backend_is_not_timed(flow, monkeypatch):

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
-import cases
+import edges
 import numpy as np
 import pytest
 import torch
@@ -21,7 +21,7 @@ from fetfast.ops import frame_gpu
 from fetfast.ops.crop import crop
 from fetfast.ops.paste import paste
 
-CASES = [*cases.crops(), *cases.pastes()]
+CASES = [*edges.crops(), *edges.pastes()]
 
 M = np.array([[31.0, -4.0, 9.5], [5.0, 29.0, -3.25]], np.float32)
 SHIM = """

@@ -1,4 +1,4 @@
-import cases
+import edges
 import pytest
 import torch
 from tolerance import DTYPES, assert_close
@@ -6,7 +6,7 @@ from tolerance import DTYPES, assert_close
 from fetfast.errors import BadInput
 from fetfast.ops.heatmap import contours, first_flow, gaussians
 
-CASES = [*cases.flows(), *cases.lines(), *cases.maps()]
+CASES = [*edges.flows(), *edges.lines(), *edges.maps()]
 EDGES = torch.tensor([[0, 1], [1, 2], [2, 0], [3, 3], [4, 5], [5, 6]] * 4, dtype=torch.int32)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from cases import error
 from torch import Tensor
 
 # Triton's interpreter rounds bf16 wrongly: only a GPU tests it.
@@ -27,14 +28,6 @@ def on_cpu(value: Any, wide: bool = False) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return type(value)(**{name: on_cpu(getattr(value, name), wide) for name in value.__dataclass_fields__})
     return value
-
-
-def error(got: Tensor, exact: Tensor) -> float:
-    """||got - exact|| / ||exact||, and infinite where they do not agree on what is finite."""
-    if not torch.equal(got.isfinite().cpu(), exact.isfinite().cpu()):
-        return float("inf")
-    got, exact = got.double().nan_to_num(0, 0, 0).cpu(), exact.nan_to_num(0, 0, 0).cpu()
-    return float((got - exact).norm() / exact.norm().clamp(min=1e-30))
 
 
 def assert_close(got: Tensor, reference: Callable[..., Tensor], *args: Any, eager: Tensor | None = None) -> None:

@@ -1,12 +1,12 @@
 """Every op's CPU form against its reference, on the cases that the GPU's tests and the suites share."""
 
-import cases
+import edges
 import numpy as np
 import pytest
 import torch
 
-FLOATS = [*cases.crops(), *cases.flows(), *cases.lines(), *cases.maps()]
-PASTES = list(cases.pastes())
+FLOATS = [*edges.crops(), *edges.flows(), *edges.lines(), *edges.maps()]
+PASTES = list(edges.pastes())
 
 
 @pytest.mark.parametrize("case", FLOATS, ids=lambda case: case.name)
