@@ -74,9 +74,9 @@ def test_the_unchanged_target(engine, scene):
     assert found["plan"]["face, dB"] < 50 and found["plan"]["mouth, dB"] < 40
 
 
-def test_pairs_of_photographs_are_the_same_each_time(data):
-    setup = SimpleNamespace(data=data)
-    file = data / "portraits" / "005.jpg"
+def test_pairs_of_photographs_are_the_same_each_time(shared):
+    setup = SimpleNamespace(data=shared)
+    file = shared / "portraits" / "005.jpg"
     first, again = (list(pairs.made(setup, [file], 2)) for _ in range(2))
     assert [name for name, _ in first] == ["005", "005"]
     for (_, a), (_, b) in zip(first, again, strict=True):

@@ -191,8 +191,8 @@ def test_glasses_are_an_edge_across_the_bridge_of_the_nose(people):
     assert groups.glasses(person) == "no" and groups.glasses(Person("g", frame, person.face)) == "yes"
 
 
-def test_the_london_set_is_read(data, look):
-    setup = SimpleNamespace(data=data, bar=lambda items, what: items)
+def test_the_london_set_is_read(shared, look):
+    setup = SimpleNamespace(data=shared, bar=lambda items, what: items)
     landmarker = Landmarker(threads=1)
     setup.person = lambda name, frame: Person(name, frame, landmarker.detect(frame)[0])
     first, last = smiles.read(setup, 2)
