@@ -146,7 +146,7 @@ def evaluate(
 
 
 def summary(sums: dict[str, Sums], known: dict[str, groups.Groups]) -> dict[str, Any]:
-    """figures, groups, people and sums, rounded to four decimals."""
+    """figures, groups, people and sums, rounded to four decimals. What people told of themselves is in no file."""
     split: dict[str, Any] = {}
     for group, names in groups.members(known).items():
         for protocol, found in sums.items():
@@ -157,7 +157,7 @@ def summary(sums: dict[str, Sums], known: dict[str, groups.Groups]) -> dict[str,
                     split.setdefault(protocol, {}).setdefault(figure, {})[group] = [*value, len(here)]
     figures = {name: estimates(found) for name, found in sums.items()}
     own = {name: {figure: row[PLAN] for figure, row in found.items() if PLAN in row} for name, found in sums.items()}
-    rounded: dict[str, Any] = _rounded({"figures": figures, "groups": split, "people": known, "sums": own})
+    rounded: dict[str, Any] = _rounded({"figures": figures, "groups": split, "people": sorted(known), "sums": own})
     return rounded
 
 

@@ -27,7 +27,7 @@ def unseen(plan: Plan, photos: list[Path]) -> list[Path]:
     on none."""
     about = plan.provenance.get("data", {})
     portraits = about.get("portraits", ())
-    trained = {name for i, name in enumerate(portraits) if i not in about["held_out"]}
+    trained = {name for i, name in enumerate(portraits) if i not in about.get("held_out", ())}
     return [photo for photo in photos if photo.name not in trained]
 
 
