@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import Pose
-from fetfast.train.synth.look import random_look
-from fetfast.train.synth.paint import Charts
-from fetfast.train.synth.render import render
+from fetfast.synth.camera import Pose
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.look import random_look
+from fetfast.synth.paint import Charts
+from fetfast.synth.render import render
 
 SIZE = 512
 PEOPLE = {  # name: (seed of the person, yaw, expression)

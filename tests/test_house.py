@@ -15,7 +15,7 @@ FLOORS = {
     "models": 2, "graph": 2, "plan": 2, "export": 2, "quantize": 2,
     "backends": 3,
     "engine": 4, "inputs": 4, "place": 4, "step": 4, "face": 4, "environment": 4, "profiling": 4,
-    "train": 5, "evaluate": 5,
+    "synth": 5, "train": 5, "evaluate": 5,
     "cli": 6, "live": 6, "bench": 6, "batch": 6, "web": 6, "deploy": 6, "tune": 6,
 }  # fmt: skip
 HEAVY = ("torch", "triton", "tensorrt", "openvino", "onnx", "cv2", "ray", "numba", "PIL", "numpy")
@@ -70,6 +70,15 @@ def test_no_file_is_longer_than_a_head() -> None:
 def test_import_is_light() -> None:
     code = "import sys, fetfast; print(*[m for m in sys.argv[1:] if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
+def test_training_pairs_are_made_without_torch() -> None:
+    pytest.importorskip("numba")
+    code = """import sys
+from fetfast.synth import basis, pairs, rendered, teeth, videos
+print(*[m for m in ("torch", "openvino", "onnx") if m in sys.modules])"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
 
 

@@ -24,8 +24,8 @@ def synth(
     workers: int | None,
 ) -> None:  # fmt: skip
     """Makes training pairs: one person under two expressions, and where the landmarks go."""
-    from fetfast.train.synth import pairs, rendered
-    from fetfast.train.synth import videos as reenactment
+    from fetfast.synth import pairs, rendered
+    from fetfast.synth import videos as reenactment
 
     if bool(facekit) == bool(videos) or (portraits and not facekit):
         raise click.UsageError("give --facekit, with --portraits or without, or --videos")
@@ -78,7 +78,7 @@ def make() -> None:
 @click.option("-o", "--output", type=FILE, required=True, callback=in_a_folder, help="The .safetensors file to write.")
 def basis(facekit: Path, output: Path) -> None:
     """Makes the weights of family `flow`, for fetfast build."""
-    from fetfast.train import basis as maker
+    from fetfast.synth import basis as maker
 
     maker.make(facekit, output)
     click.echo(output)
@@ -90,7 +90,7 @@ def basis(facekit: Path, output: Path) -> None:
 @click.option("--portraits", type=FILE, help="Instead, say how much lower the teeth of these photos' people hang.")
 def teeth(facekit: Path | None, output: Path | None, portraits: Path | None) -> None:
     """Makes the table of where the front teeth stand, which ships as fetfast/ops/teeth.npy: three minutes."""
-    from fetfast.train import teeth as maker
+    from fetfast.synth import teeth as maker
 
     if bool(portraits) == bool(facekit and output):
         raise click.UsageError("give --facekit and --output, or --portraits")

@@ -17,15 +17,15 @@ from fetfast import assets, image
 from fetfast.errors import NoFace
 from fetfast.evaluate.motion import SIDES
 from fetfast.image import Frame
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import Pose
-from fetfast.train.synth.fit import fit_file
-from fetfast.train.synth.look import random_look
-from fetfast.train.synth.paint import Charts
-from fetfast.train.synth.pairs import open_model
-from fetfast.train.synth.portrait import look_of, prepare
-from fetfast.train.synth.render import render
-from fetfast.train.synth.repose import repose
+from fetfast.synth.camera import Pose
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import fit_file
+from fetfast.synth.look import random_look
+from fetfast.synth.paint import Charts
+from fetfast.synth.pairs import open_model
+from fetfast.synth.portrait import look_of, prepare
+from fetfast.synth.render import render
+from fetfast.synth.repose import repose
 
 SIZE = 384
 MADE_BY = ("camera", "look", "paint", "raster", "render", "surface", "wear")  # modules that pictures depend on

@@ -46,7 +46,7 @@ def skin(look: Look) -> str:
 
 
 def glasses(person: Person) -> str:
-    from fetfast.train.synth.portrait import wears_glasses
+    from fetfast.synth.portrait import wears_glasses
 
     points: Any = SimpleNamespace(M=person.M, landmarks=to_crop(person.face.landmarks[:, :2], person.M))
     return "yes" if wears_glasses(person.frame, points) else "no"

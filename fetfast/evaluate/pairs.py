@@ -32,9 +32,9 @@ SEED = 20
 def made(setup: Setup, files: list[Path], each: int) -> Iterator[tuple[str, Mapping[str, NDArray]]]:
     """`each` pairs of everybody in these photographs, by name; the same ones for the same model. Those without a face
     are left out."""
-    from fetfast.train.synth.expression import random_expression
-    from fetfast.train.synth.pairs import open_model, pair, try_fit
-    from fetfast.train.synth.portrait import prepare
+    from fetfast.synth.expression import random_expression
+    from fetfast.synth.pairs import open_model, pair, try_fit
+    from fetfast.synth.portrait import prepare
 
     facekit = setup.data / "ict_facekit_f16.npz"
     model = open_model(facekit)

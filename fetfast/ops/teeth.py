@@ -1,7 +1,7 @@
 """The front teeth that a mouth shows, and a map of them: where they stand follows from the landmarks.
 
 The upper teeth go with the head and the lower ones with the chin, so each of their points is nearly a weighted mean of
-the landmarks, the same for all faces and poses (`train/teeth.py` finds the weights; they miss the morphable model's
+the landmarks, the same for all faces and poses (`synth/teeth.py` finds the weights; they miss the morphable model's
 teeth by less than half of one, `tests/train/test_jaws.py`). The landmarks before the motion have weights as well: a
 long chin and an open jaw look alike, until one sees what the chin was like before. What lips cover is folded onto
 their edges: behind closed lips all points lie on one another, and as lips part teeth grow out of them.

@@ -16,7 +16,7 @@ import numpy as np
 from fetfast.errors import MissingAsset
 from fetfast.files import written
 from fetfast.spec import BLENDSHAPES, LANDMARKS
-from fetfast.train.facekit import Facekit
+from fetfast.synth.facekit import Facekit
 
 LIDS_AND_SKIN = 468  # the landmarks before the irises
 IRISES = {"Right": slice(468, 473), "Left": slice(473, 478)}  # centre, then its rim: image right, up, left, down

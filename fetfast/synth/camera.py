@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fetfast.train.facekit import Facekit
+from fetfast.synth.facekit import Facekit
 
 
 @dataclass(frozen=True)

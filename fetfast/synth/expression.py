@@ -6,9 +6,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from fetfast.spec import BLENDSHAPES
-from fetfast.train.basis import IRISES
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.fit import SKIN
+from fetfast.synth.basis import IRISES
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import SKIN
 
 # How strong a mode may get, where less than 1; a stem that is absent is never drawn.
 STRENGTH = {

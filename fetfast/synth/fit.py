@@ -17,9 +17,9 @@ from fetfast.errors import NoFace
 from fetfast.face import Face, Landmarker, crop_matrix, to_crop
 from fetfast.files import written
 from fetfast.ops.topology import EYES, LIPS, OVAL
-from fetfast.train.basis import IRISES, eyeball, iris
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import Pose, rotation_matrix, rotation_vector
+from fetfast.synth.basis import IRISES, eyeball, iris
+from fetfast.synth.camera import Pose, rotation_matrix, rotation_vector
+from fetfast.synth.facekit import Facekit
 
 SKIN = 468  # landmarks before the irises
 IDENTITIES = 40  # modes fitted; landmarks say nothing of finer ones

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fetfast.train.synth.fit import Fit
-from fetfast.train.synth.jaws import ARCH
-from fetfast.train.synth.mask import FACE, MOUTH, SOCKET, TEETH, Mask
+from fetfast.synth.fit import Fit
+from fetfast.synth.jaws import ARCH
+from fetfast.synth.mask import FACE, MOUTH, SOCKET, TEETH, Mask
 
 LIP_GAP = 0.05  # of the eye distance: photographed teeth are trusted above
 RED = [0, 17, 37, 267, 39, 269, 84, 314, 181, 405, 40, 270, 91, 321, 61, 291]  # landmarks of the lips' outer edge

@@ -7,7 +7,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from fetfast.ops.teeth import LOWER, UPPER
-from fetfast.train.facekit import Facekit
+from fetfast.synth.facekit import Facekit
 
 STAYS = 0.5  # cm: the upper jaw moves less as the mouth opens, the lower one more
 CROWNS = {True: 1.0, False: 0.85}  # cm of an upper, a lower front tooth that the gums leave free

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.fit import Fit
-from fetfast.train.synth.mask import EYE_EDGES, OPENINGS, Mask
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import Fit
+from fetfast.synth.mask import EYE_EDGES, OPENINGS, Mask
 
 LOWER = len(EYE_EDGES[0][1])
 MOST = 2.0  # of the model's mode; what is open then is closed point by point

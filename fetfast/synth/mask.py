@@ -8,12 +8,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from fetfast.ops.topology import CHAINS, SPACING
-from fetfast.train.basis import IRISES, eyeball, iris
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.fit import IDENTITIES, SKIN
-from fetfast.train.synth.jaws import carried, corners, flanks
-from fetfast.train.synth.paint import signed_distance
-from fetfast.train.synth.regions import BACKGROUND, triangle_regions
+from fetfast.synth.basis import IRISES, eyeball, iris
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import IDENTITIES, SKIN
+from fetfast.synth.jaws import carried, corners, flanks
+from fetfast.synth.paint import signed_distance
+from fetfast.synth.regions import BACKGROUND, triangle_regions
 
 FACE, EYE_LEFT, EYE_RIGHT, SOCKET, TEETH, MOUTH = range(6)
 CROP = 25.0  # cm: about one crop side

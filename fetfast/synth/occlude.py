@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from fetfast.train.synth.paint import fractal, step
-from fetfast.train.synth.regions import OCCLUDER
+from fetfast.synth.paint import fractal, step
+from fetfast.synth.regions import OCCLUDER
 
 OCCLUDED = 0.12  # of all pairs
 CHIN, CHEEKS, MIDDLE, BROW = 152, (234, 454), (50, 280), 9  # landmarks

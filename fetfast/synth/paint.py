@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from fetfast.train.facekit import Facekit
+from fetfast.synth.facekit import Facekit
 
 LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 # Upper and lower edge of the subject's right brow and left brow, from the nose outwards.

@@ -25,17 +25,17 @@ from tqdm import tqdm
 
 from fetfast import image
 from fetfast.errors import BadInput, NoFace
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.company import company, ring_of
-from fetfast.train.synth.expression import mirror_blendshapes, mirror_points, random_expression
-from fetfast.train.synth.fit import IDENTITIES, Fit, fit_file
-from fetfast.train.synth.labels import LABELS, classify
-from fetfast.train.synth.mask import TEETH, Mask
-from fetfast.train.synth.occlude import OCCLUDED, occlude
-from fetfast.train.synth.portrait import Portrait, mixed, prepare
-from fetfast.train.synth.regions import REGIONS
-from fetfast.train.synth.repose import as_photographed, motion, repose
-from fetfast.train.synth.workers import fill, pool
+from fetfast.synth.company import company, ring_of
+from fetfast.synth.expression import mirror_blendshapes, mirror_points, random_expression
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import IDENTITIES, Fit, fit_file
+from fetfast.synth.labels import LABELS, classify
+from fetfast.synth.mask import TEETH, Mask
+from fetfast.synth.occlude import OCCLUDED, occlude
+from fetfast.synth.portrait import Portrait, mixed, prepare
+from fetfast.synth.regions import REGIONS
+from fetfast.synth.repose import as_photographed, motion, repose
+from fetfast.synth.workers import fill, pool
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")

@@ -13,12 +13,12 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fetfast.ops.crop import crop
 from fetfast.ops.teeth import weights as teeth_of
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import rotation_matrix
-from fetfast.train.synth.fit import SKIN, Fit
-from fetfast.train.synth.hidden import eye_colors, fill
-from fetfast.train.synth.mask import FACE, OPENINGS, Mask, iris_rows, seen_regions
-from fetfast.train.synth.raster import concavity, halve, rasterize, vertex_normals
+from fetfast.synth.camera import rotation_matrix
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import SKIN, Fit
+from fetfast.synth.hidden import eye_colors, fill
+from fetfast.synth.mask import FACE, OPENINGS, Mask, iris_rows, seen_regions
+from fetfast.synth.raster import concavity, halve, rasterize, vertex_normals
 
 LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
 WHITER, LIGHTER, BRIGHTEST = 1.3, 1.4, 232.0  # teeth, than the whites of the eyes, which lids shade, and than skin

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.paint import Charts
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.paint import Charts
 
 # Clothes are background; and so is, on a photo, whatever is no part of the fitted face: hair, glasses, ears, neck.
 REGIONS = ("background", "skin", "brows", "eyes", "lips", "mouth", "hair", "glasses", "occluder")

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth import regions
-from fetfast.train.synth.camera import Pose, eyeballs, turn_eyes
-from fetfast.train.synth.look import Look
-from fetfast.train.synth.paint import Charts, fractal, iris, mix, noise, step
-from fetfast.train.synth.raster import halve, interpolate, rasterize, vertex_normals
-from fetfast.train.synth.surface import roots, shirt, skin, strands
-from fetfast.train.synth.wear import curtain, glasses, hair_field, scalp
+from fetfast.synth import regions
+from fetfast.synth.camera import Pose, eyeballs, turn_eyes
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.look import Look
+from fetfast.synth.paint import Charts, fractal, iris, mix, noise, step
+from fetfast.synth.raster import halve, interpolate, rasterize, vertex_normals
+from fetfast.synth.surface import roots, shirt, skin, strands
+from fetfast.synth.wear import curtain, glasses, hair_field, scalp
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 
 from fetfast.face import crop_matrix
-from fetfast.train.basis import iris
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import Pose, eyeballs, rotation_matrix, rotation_vector
-from fetfast.train.synth.company import company, ring_of
-from fetfast.train.synth.expression import random_expression
-from fetfast.train.synth.fit import SKIN
-from fetfast.train.synth.labels import LABELS, classify
-from fetfast.train.synth.look import Look, random_look
-from fetfast.train.synth.mask import iris_rows
-from fetfast.train.synth.occlude import OCCLUDED, occlude
-from fetfast.train.synth.paint import Charts
-from fetfast.train.synth.pairs import held_out
-from fetfast.train.synth.portrait import look_of
-from fetfast.train.synth.regions import REGIONS
-from fetfast.train.synth.render import render
-from fetfast.train.synth.workers import fill, pool
+from fetfast.synth.basis import iris
+from fetfast.synth.camera import Pose, eyeballs, rotation_matrix, rotation_vector
+from fetfast.synth.company import company, ring_of
+from fetfast.synth.expression import random_expression
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import SKIN
+from fetfast.synth.labels import LABELS, classify
+from fetfast.synth.look import Look, random_look
+from fetfast.synth.mask import iris_rows
+from fetfast.synth.occlude import OCCLUDED, occlude
+from fetfast.synth.paint import Charts
+from fetfast.synth.pairs import held_out
+from fetfast.synth.portrait import look_of
+from fetfast.synth.regions import REGIONS
+from fetfast.synth.render import render
+from fetfast.synth.workers import fill, pool
 
 PAIRS_EACH = 8  # of a person
 SPREAD = 0.8  # standard deviation of identity coefficients; at 1 some faces are no longer credible

@@ -13,12 +13,12 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.hidden import directions, fringe
-from fetfast.train.synth.lids import blink, lower_lids, shows_eyes, stays
-from fetfast.train.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask, seen_regions
-from fetfast.train.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh, set_teeth
-from fetfast.train.synth.raster import concavity, halve, vertex_normals
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.hidden import directions, fringe
+from fetfast.synth.lids import blink, lower_lids, shows_eyes, stays
+from fetfast.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask, seen_regions
+from fetfast.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh, set_teeth
+from fetfast.synth.raster import concavity, halve, vertex_normals
 
 FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does

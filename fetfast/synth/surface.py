@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fetfast.train.synth.look import Look
-from fetfast.train.synth.paint import fractal, mix, noise, step
+from fetfast.synth.look import Look
+from fetfast.synth.paint import fractal, mix, noise, step
 
 
 def skin(a: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray, float]:

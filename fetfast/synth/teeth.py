@@ -24,13 +24,13 @@ from fetfast.image import Frame
 from fetfast.ops.crop import crop
 from fetfast.ops.teeth import JAWS, LOWER, LOWER_LIP, POINTS, UPPER, UPPER_LIP, teeth
 from fetfast.spec import LANDMARKS
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.expression import mirror_points, random_expression
-from fetfast.train.synth.fit import SKIN
-from fetfast.train.synth.jaws import corners
-from fetfast.train.synth.pairs import PICTURES, held_out
-from fetfast.train.synth.rendered import NOBODY, SPREAD, random_pose
-from fetfast.train.synth.workers import pool
+from fetfast.synth.expression import mirror_points, random_expression
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.fit import SKIN
+from fetfast.synth.jaws import corners
+from fetfast.synth.pairs import PICTURES, held_out
+from fetfast.synth.rendered import NOBODY, SPREAD, random_pose
+from fetfast.synth.workers import pool
 
 NOISE = 0.0015  # crop sides: how wrong a landmark may be, which keeps the weights small
 TURNED = 0.03  # radians: how the head may turn meanwhile

@@ -18,8 +18,8 @@ from fetfast.errors import BadInput
 from fetfast.face import Landmarker, crop_matrix, to_crop
 from fetfast.face.pose import head_rotation
 from fetfast.ops.crop import crop, to_picture
-from fetfast.train.synth.labels import LABELS, classify
-from fetfast.train.synth.pairs import held_out
+from fetfast.synth.labels import LABELS, classify
+from fetfast.synth.pairs import held_out
 from fetfast.video import frames
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import eyeballs
-from fetfast.train.synth.paint import fractal, step
-from fetfast.train.synth.raster import vertex_normals
+from fetfast.synth.camera import eyeballs
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.paint import fractal, step
+from fetfast.synth.raster import vertex_normals
 
 # The lowest y (cm) that hair grows at, by angle round the head from the front (radians).
 HAIRLINE = np.array(

@@ -11,8 +11,8 @@ A set of pairs is a folder of NumPy arrays, one row a pair, read through the mem
 and, where `fetfast synth` knows them,
 
     source.npy   i32 [N]         the row whose truth shows (A, e2): another person under e2; the row itself: nobody else
-    mask.npy     u8 [N, R, R]    what the truth shows, by its place in about.json's "regions" (train/synth/regions.py)
-    label.npy    u8 [N]          the class of e2, by its place in about.json's "labels" (train/synth/labels.py)
+    mask.npy     u8 [N, R, R]    what the truth shows, by its place in about.json's "regions" (synth/regions.py)
+    label.npy    u8 [N]          the class of e2, by its place in about.json's "labels" (synth/labels.py)
     flow.npy     f16 [N, R / 2, R / 2, 2]  where the target shows what the truth shows: offsets (x, y) in crop units;
                                  NaN: nowhere
     light.npy    f16 [N, R / 2, R / 2]     how much brighter it is there, less one

@@ -33,7 +33,7 @@ def fuse(plan):
 
 @pytest.fixture(scope="module")
 def kit(shared):
-    from fetfast.train.facekit import Facekit
+    from fetfast.synth.facekit import Facekit
 
     return Facekit.open(shared / "ict_facekit_f16.npz")
 
@@ -136,7 +136,7 @@ def test_irises_turn_with_the_gaze(plan):
 
 
 def test_ships_what_the_command_makes(plan, kit):
-    from fetfast.train import basis
+    from fetfast.synth import basis
 
     assert np.array_equal(plan.weights["fuse.basis"], basis.basis(kit))
     assert np.allclose(plan.weights["fuse.camera"], basis.camera(kit), atol=1e-7)  # LAPACKs differ in the last bit

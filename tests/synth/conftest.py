@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fetfast.train.synth import pairs
-from fetfast.train.synth.fit import Fit, fit_file
-from fetfast.train.synth.portrait import Portrait, prepare
+from fetfast.synth import pairs
+from fetfast.synth.fit import Fit, fit_file
+from fetfast.synth.portrait import Portrait, prepare
 
 SIZE = 128
 

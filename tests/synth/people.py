@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fetfast.train.synth import pairs
-from fetfast.train.synth.expression import random_expression
-from fetfast.train.synth.portrait import Portrait
+from fetfast.synth import pairs
+from fetfast.synth.expression import random_expression
+from fetfast.synth.portrait import Portrait
 
 
 def wearing(model: pairs.Model, start: np.ndarray, **amounts: float) -> np.ndarray:

@@ -6,11 +6,11 @@ from people import pair_of, wearing
 from scipy.ndimage import map_coordinates
 
 from fetfast.ops.heatmap import first_flow
-from fetfast.train.synth import pairs, regions
-from fetfast.train.synth.fit import Fit
-from fetfast.train.synth.mask import FACE
-from fetfast.train.synth.portrait import Portrait
-from fetfast.train.synth.repose import COARSE, COLUMNS, as_photographed, fade, motion, repose
+from fetfast.synth import pairs, regions
+from fetfast.synth.fit import Fit
+from fetfast.synth.mask import FACE
+from fetfast.synth.portrait import Portrait
+from fetfast.synth.repose import COARSE, COLUMNS, as_photographed, fade, motion, repose
 
 SIZE = 128
 OVER = regions.OCCLUDER

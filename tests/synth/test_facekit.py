@@ -7,7 +7,7 @@ import pytest
 
 from fetfast.errors import BadInput, MissingAsset
 from fetfast.spec import BLENDSHAPES
-from fetfast.train.facekit import Facekit, read_obj
+from fetfast.synth.facekit import Facekit, read_obj
 
 
 @pytest.fixture(scope="module")

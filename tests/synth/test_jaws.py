@@ -9,16 +9,15 @@ from people import pair_of, wearing
 
 from fetfast.ops.teeth import LOWER, POINTS, UPPER
 from fetfast.ops.teeth import weights as teeth_of
-from fetfast.train import teeth
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth import jaws, pairs
-from fetfast.train.synth.expression import CLENCHED, SMILE, SMILES, random_expression
-from fetfast.train.synth.mask import FACE, MOUTH, TEETH
-from fetfast.train.synth.portrait import Portrait
-from fetfast.train.synth.raster import vertex_normals
-from fetfast.train.synth.rendered import NOBODY, SPREAD, random_pose
-from fetfast.train.synth.repose import repose
-from fetfast.train.teeth import SEEDS, SKIN, TURNED
+from fetfast.synth import jaws, pairs, teeth
+from fetfast.synth.expression import CLENCHED, SMILE, SMILES, random_expression
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.mask import FACE, MOUTH, TEETH
+from fetfast.synth.portrait import Portrait
+from fetfast.synth.raster import vertex_normals
+from fetfast.synth.rendered import NOBODY, SPREAD, random_pose
+from fetfast.synth.repose import repose
+from fetfast.synth.teeth import SEEDS, SKIN, TURNED
 
 
 @pytest.fixture(scope="module")

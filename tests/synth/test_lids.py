@@ -5,13 +5,13 @@ import pytest
 from people import wearing
 
 from fetfast.face import Face, Landmarker
-from fetfast.train.synth import pairs
-from fetfast.train.synth.expression import BLINKS, FULL, WINKS, random_expression
-from fetfast.train.synth.fit import Fit
-from fetfast.train.synth.lids import between, shows_eyes
-from fetfast.train.synth.mask import EYE_EDGES, EYE_LEFT, EYE_RIGHT, SOCKET
-from fetfast.train.synth.portrait import Portrait, prepare
-from fetfast.train.synth.repose import Picture, repose
+from fetfast.synth import pairs
+from fetfast.synth.expression import BLINKS, FULL, WINKS, random_expression
+from fetfast.synth.fit import Fit
+from fetfast.synth.lids import between, shows_eyes
+from fetfast.synth.mask import EYE_EDGES, EYE_LEFT, EYE_RIGHT, SOCKET
+from fetfast.synth.portrait import Portrait, prepare
+from fetfast.synth.repose import Picture, repose
 
 SIZE = 256
 

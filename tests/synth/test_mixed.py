@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from fetfast import image
-from fetfast.train.synth import pairs, regions
-from fetfast.train.synth.fit import Fit, fit_file
-from fetfast.train.synth.mask import FACE
-from fetfast.train.synth.portrait import Portrait, mixed, prepare
+from fetfast.synth import pairs, regions
+from fetfast.synth.fit import Fit, fit_file
+from fetfast.synth.mask import FACE
+from fetfast.synth.portrait import Portrait, mixed, prepare
 
 SIZE = 128
 

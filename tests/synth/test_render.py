@@ -11,12 +11,12 @@ pytest.importorskip("numba")
 from fetfast import image
 from fetfast.face import Landmarker
 from fetfast.spec import BLENDSHAPES
-from fetfast.train.facekit import Facekit
-from fetfast.train.synth.camera import Pose, rotation_matrix, rotation_vector, turn_eyes
-from fetfast.train.synth.look import random_look
-from fetfast.train.synth.paint import Charts, noise, signed_distance
-from fetfast.train.synth.raster import halve, interpolate, rasterize, vertex_normals
-from fetfast.train.synth.render import render
+from fetfast.synth.camera import Pose, rotation_matrix, rotation_vector, turn_eyes
+from fetfast.synth.facekit import Facekit
+from fetfast.synth.look import random_look
+from fetfast.synth.paint import Charts, noise, signed_distance
+from fetfast.synth.raster import halve, interpolate, rasterize, vertex_normals
+from fetfast.synth.render import render
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ train_data = pytest.importorskip("fetfast.train.data")
 from fetfast.cli.training import synth  # noqa: E402
 from fetfast.errors import MissingAsset  # noqa: E402
 from fetfast.face import Landmarker, crop_matrix  # noqa: E402
-from fetfast.train.synth import regions, rendered  # noqa: E402
-from fetfast.train.synth.labels import classify  # noqa: E402
+from fetfast.synth import regions, rendered  # noqa: E402
+from fetfast.synth.labels import classify  # noqa: E402
 
 COUNT, SIZE = 16, 96
 KNOWN = ("source", "mask", "label")  # of the optional arrays: no photo moves, so there is no flow

@@ -13,15 +13,15 @@ from fetfast.errors import BadInput
 from fetfast.face import Face, Landmarker
 from fetfast.ops.topology import LIPS as LIP_RING
 from fetfast.spec import BLENDSHAPES
-from fetfast.train.synth import pairs, regions
-from fetfast.train.synth.camera import rotation_matrix, rotation_vector
-from fetfast.train.synth.company import company, ring_of
-from fetfast.train.synth.expression import random_expression
-from fetfast.train.synth.fit import SKIN, Fit, fit, fit_file
-from fetfast.train.synth.labels import LABELS, classify
-from fetfast.train.synth.occlude import OCCLUDED, occlude
-from fetfast.train.synth.portrait import Portrait, prepare
-from fetfast.train.synth.repose import repose
+from fetfast.synth import pairs, regions
+from fetfast.synth.camera import rotation_matrix, rotation_vector
+from fetfast.synth.company import company, ring_of
+from fetfast.synth.expression import random_expression
+from fetfast.synth.fit import SKIN, Fit, fit, fit_file
+from fetfast.synth.labels import LABELS, classify
+from fetfast.synth.occlude import OCCLUDED, occlude
+from fetfast.synth.portrait import Portrait, prepare
+from fetfast.synth.repose import repose
 
 SIZE = 128
 LIDS = (159, 145)  # of the subject's right eye

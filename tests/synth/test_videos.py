@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch")
 
 from fetfast.errors import BadInput  # noqa: E402
 from fetfast.face import Landmarker  # noqa: E402
+from fetfast.synth import videos  # noqa: E402
+from fetfast.synth.labels import classify  # noqa: E402
 from fetfast.train.data import Pairs  # noqa: E402
-from fetfast.train.synth import videos  # noqa: E402
-from fetfast.train.synth.labels import classify  # noqa: E402
 
 
 @pytest.fixture(scope="module")
