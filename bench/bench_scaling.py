@@ -34,7 +34,7 @@ from pictures import SOURCE, tiled
 from plans import BASE, at
 from ways import inputs_of
 
-from fetfast import _native, backends, export, image
+from fetfast import _native, backends, build, image
 from fetfast.backends import Runner, openvino
 from fetfast.bench import drivers, target
 from fetfast.engine import Engine
@@ -123,7 +123,7 @@ def networks(sizes: tuple[int, ...], rounds: int) -> list[Row]:
         for S in (S for S in possible if S in sizes):
             spec = spec_of(S)
             torch.manual_seed(0)
-            plan = export.export(spec, family(spec.family).build(spec), "fp16", random_weights=True)
+            plan = build.plan_of(spec, family(spec.family).build(spec), "fp16", random_weights=True)
             inputs = inputs_of(spec)
             for way, stages in stages_of(plan).items():
                 by_way.setdefault(way, {})[S] = partial(run, stages, inputs)

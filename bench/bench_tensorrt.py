@@ -84,13 +84,13 @@ def try_rtx() -> None:
     """Run the engines of TensorRT for RTX on this GPU, whatever its architecture, against eager PyTorch."""
     import numpy as np
 
-    from fetfast import export
+    from fetfast import build
     from fetfast.backends import eager, gpu, tensorrt, trt_build
 
     card = gpu.find(None)
     print(f"{card.name}, compute capability {card.capability}, driver for CUDA {gpu.driver_version()}")
     for precision in ("fp32", "fp16", "bf16"):
-        plan = export.build("unet", "small", precision)
+        plan = build.build("unet", "small", precision)
         try:
             runners = tensorrt.load(plan, library=trt_build.LIBRARIES["tensorrt_rtx"])
         except Exception as error:  # whatever it is, it is what the report wants
@@ -116,18 +116,18 @@ def main() -> int:
     if options.try_rtx:
         try_rtx()
         return 0
-    from fetfast import deploy, export
+    from fetfast import build, export
     from fetfast.backends import gpu
     from fetfast.plan import Plan
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FETFAST_CACHE"] = folder
         file = Path(folder) / PLAN
-        export.build("unet", "paper", "fp16").save(file)
+        build.build("unet", "paper", "fp16").save(file)
         plan = Plan.open(file)
         runs = 1 if options.quick else 5
         built, target = build_times(plan, runs)
-        deploy.fill_cache(plan, None if gpu.gpus() else CAPABILITY)
+        export.fill_cache(plan, None if gpu.gpus() else CAPABILITY)
         loaded = load_marks(file, runs)
     rows = [measure.row(f"build: {stage}", target, timing) for stage, timing in built.items()]
     rows += [measure.row(f"load: {what}", target, Timing.of([1e3 * seconds])) for what, seconds in loaded.items()]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fetfast.ops.anchors import WIDTHS, anchors, corrected
 from fetfast.ops.crop import crop, crop_reference
+from fetfast.ops.face_mesh import EDGES
 from fetfast.ops.heatmap import (
     contours,
     contours_reference,
@@ -30,7 +31,6 @@ from fetfast.ops.heatmap import (
     gaussians_reference,
 )
 from fetfast.ops.paste import paste, paste_reference
-from fetfast.ops.topology import EDGES
 
 SIGMA = 0.02
 # What may be off where plain PyTorch happens to be (almost) exact.

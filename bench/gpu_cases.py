@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fetfast.ops import heatmap
 from fetfast.ops.conv import Affine, Filter, conv
+from fetfast.ops.face_mesh import EDGES
 from fetfast.ops.norm_act import norm_act, norm_act_reference, statistics
-from fetfast.ops.topology import EDGES
 from fetfast.ops.upcat import Part, upcat, upcat_reference
 from fetfast.profiling.roofline import Ceilings, Work
 from fetfast.profiling.timing import Call, replayed

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fetfast import export
+from fetfast import build
 from fetfast.backends import BACKENDS
 from fetfast.errors import Unavailable
 from fetfast.models.layers import cast
@@ -103,7 +103,7 @@ def plan_of(case: Case, precision: str) -> Plan:
         stage: [{name: x[i : i + 1] for name, x in arrays.items()} for i in range(CALIBRATED_ON)]
         for stage, arrays in inputs_of(case.spec, CALIBRATED_ON).items()
     }
-    return export.export(case.spec, case.modules, precision, samples=samples)
+    return build.plan_of(case.spec, case.modules, precision, samples=samples)
 
 
 def _backend(case: Case, name: str, precision: str) -> dict[str, Net]:

@@ -1,211 +1,142 @@
-"""From a family's modules to a plan: each stage at the wanted precision as an ONNX graph, its weights taken out."""
+"""A plan for other runtimes: ONNX files, raw TensorRT engines, a model repository for NVIDIA Triton Inference Server.
+
+What stands between the stages (crops, maps, flows) is not in these files: `fetfast.inputs` and `fetfast.ops` say what
+it is.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
-from collections.abc import Mapping
-from copy import deepcopy
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from fetfast.backends import trt_build
+from fetfast.backends.gpu import gpus
+from fetfast.errors import BadInput
+from fetfast.files import written
+from fetfast.plan import Plan
+from fetfast.spec import Spec, Stage, TensorSpec
 
-from fetfast.errors import BadInput, Unavailable
-
-if missing := [package for package in ("torch", "onnxscript") if find_spec(package) is None]:
-    raise Unavailable(f"making a plan needs {' and '.join(missing)}; pip install {' '.join(missing)}")
-
-import torch
-import torch.nn as nn
-from torch import Tensor
-
-from fetfast.models import FAMILIES, family
-from fetfast.models.layers import cast, kept_f32
-from fetfast.plan import KEY, Plan
-from fetfast.quantize import Samples, quantize, random_samples
-from fetfast.spec import PRECISIONS, Spec, Stage
-
-ABOUT = ("provenance", "metrics")
-TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
+PLATFORMS = {"onnx": ("onnxruntime_onnx", "model.onnx"), "tensorrt": ("tensorrt_plan", "model.plan")}
 
 
-def build(
-    name: str,
-    size: str = "small",
-    precision: str = "fp16",
-    weights: Path | None = None,
-    seed: int = 0,
-    samples: Mapping[str, Samples] | None = None,
-) -> Plan:
-    """The plan of the family `name` in a size row, with the weights of a .safetensors file.
+def onnx(plan: Plan, path: Path) -> list[Path]:
+    """Write each stage as an ONNX model: to `path`, or beside it with the stage's name where there are several."""
+    return _write_stages(plan, path, lambda stage: plan.onnx(stage.name))
 
-    weights: tensors named "<stage>.<parameter>", of any float type; under the metadata key "fetfast" it may carry
-    JSON with "provenance" and "metrics", which go into the plan. None draws them at random from `seed`, and the
-    plan's header says so.
-    samples: see `export`; noise for random weights.
-    Raises BadInput, and Unavailable where int8 is asked for without NNCF.
+
+def builder(precision: str, capability: str | None = None, server: bool = False) -> tuple[trt_build.Library, str]:
+    """The TensorRT that builds engines here, and what it builds them for: this GPU, or a compute capability by name.
+
+    server: one whose engines NVIDIA Triton Inference Server runs, which those of TensorRT for RTX are not.
+    Raises BadInput, and Unavailable where no TensorRT can build it here; call it before anything is written.
     """
-    if name not in FAMILIES:
-        raise BadInput(f"build(): family is {name!r}, expected one of {', '.join(FAMILIES)}")
-    rows = family(name).SPECS
-    if size not in rows:
-        raise BadInput(f"build(): size is {size!r}, expected one of {', '.join(rows)}")
-    spec = rows[size]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        modules = family(name).build(spec)
-    if weights is None:
-        samples = samples or random_samples(spec)
-        return export(spec, modules, precision, samples=samples, provenance={"seed": seed}, random_weights=True)
-    about = _load(modules, weights)
-    return export(spec, modules, precision, samples=samples, **{key: about.get(key, {}) for key in ABOUT})
+    libraries = [trt_build.LIBRARIES["tensorrt"]] if server else trt_build.LIBRARIES.values()
+    return trt_build.choose(precision, next(iter(gpus()), None), capability, libraries)
 
 
-def export(
-    spec: Spec,
-    modules: Mapping[str, nn.Module],  # stage name -> module with f32 parameters; left as it is
-    precision: str,
-    *,
-    samples: Mapping[str, Samples] | None = None,  # stage name -> inputs, what int8 is calibrated on
-    provenance: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    random_weights: bool = False,
-) -> Plan:
-    """The plan of these modules at `precision`. A precise stage stays f32. Raises BadInput, Unavailable."""
-    if precision not in PRECISIONS:
-        raise BadInput(f"export(): precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    given = samples or {}
-    lacking = [stage.name for stage in spec.stages if not stage.precise and stage.name not in given]
-    if precision == "int8" and lacking:
-        raise BadInput(f"export(): int8 needs samples of stage {lacking[0]}; give training pairs (--data)")
-    weights: dict[str, np.ndarray] = {}
-    graphs: dict[str, bytes] = {}
-    for stage in spec.stages:
-        dtype = torch.float32 if stage.precise else TORCH_DTYPES[precision]
-        module = cast(deepcopy(modules[stage.name]).cpu().eval(), dtype)
-        floats = {key: tensor for key, tensor in module.state_dict().items() if tensor.is_floating_point()}
-        graph, held = _graph(module, stage), {key: _numpy(tensor) for key, tensor in floats.items()}
-        if precision == "int8" and not stage.precise:
-            graph, held = quantize(graph, held, given[stage.name], kept_f32(module))
-        weights |= {f"{stage.name}.{key}": weight for key, weight in held.items()}
-        graphs[stage.name] = graph
-    return Plan(spec, precision, weights, graphs, provenance or {}, metrics or {}, random_weights)
+def engines(plan: Plan, path: Path, capability: str | None = None) -> list[Path]:
+    """Write each stage as a raw TensorRT engine, named as `onnx` does: for this GPU, or for a compute capability.
 
-
-class _ByPosition(nn.Module):
-    """The exporter names inputs and outputs by position; the spec gives the order."""
-
-    def __init__(self, net: nn.Module, stage: Stage):
-        super().__init__()
-        self.net = net
-        self.inputs = [tensor.name for tensor in stage.inputs]
-        self.outputs = [tensor.name for tensor in stage.outputs]
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        results = self.net(**dict(zip(self.inputs, tensors, strict=True)))
-        return tuple(results[name] for name in self.outputs)
-
-
-def _graph(module: nn.Module, stage: Stage) -> bytes:
-    """The ONNX model of `module` without its weights, whose types and shapes stay behind as `value_info`.
-
-    The exporter's optimizer sees the weights as inputs of the graph. Of what it does not know it folds nothing into
-    constants (the zeros of a new head, a batch norm, the sum of squares that demodulates a modulated convolution) and
-    merges nothing (the equal weights of two norms): the graph is the same for any values.
+    Raises as `builder`.
     """
-    from onnx.helper import make_tensor_value_info
-
-    program = _exported(module, stage)
-    state = {f"net.{name}": tensor for name, tensor in module.state_dict().items()}
-    given = program.model.graph
-    for name in state:
-        if name in given.initializers:
-            value = given.initializers.pop(name)
-            value.const_value = None  # else a bias of zeros goes all the same
-            given.inputs.append(value)
-    program.optimize()
-    model = program.model_proto
-    graph = model.graph
-    read = {name for node in graph.node for name in node.input}
-    unfit = sorted(name for name, tensor in state.items() if tensor.is_floating_point() != (name in read))
-    if unfit:
-        raise BadInput(f"export(): stage {stage.name} does not read, or reads as whole numbers, {unfit}; a stage's "
-                       "weights are those that its forward uses, each of a float type")  # fmt: skip
-    weights = [value for value in graph.input if value.name in read.intersection(state)]
-    declared = [
-        make_tensor_value_info(w.name.removeprefix("net."), w.type.tensor_type.elem_type, state[w.name].shape)
-        for w in weights
-    ]
-    for node in graph.node:
-        names = [name.removeprefix("net.") if name in state else name for name in node.input]
-        del node.input[:], node.metadata_props[:]
-        node.input.extend(names)
-        node.ClearField("doc_string")
-    del graph.input[len(stage.inputs) :], graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]
-    graph.value_info.extend(declared)
-    for value in (*graph.input, *graph.output):
-        del value.metadata_props[:]
-    return model.SerializeToString(deterministic=True)
+    library, built_for = builder(plan.precision, capability)
+    return _write_stages(plan, path, lambda stage: trt_build.fetch(library, plan, stage, built_for))
 
 
-def _exported(module: nn.Module, stage: Stage) -> Any:
-    """PyTorch's ONNXProgram of `module`, for any batch, not optimized."""
-    wrapped = _ByPosition(module, stage)
-    samples = tuple(torch.zeros(2, *tensor.shape) for tensor in stage.inputs)
-    batch = torch.export.Dim("batch")
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            wrapped.eval(),
-            samples,
-            input_names=wrapped.inputs,
-            output_names=wrapped.outputs,
-            dynamic_shapes=(tuple({0: batch} for _ in samples),),
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-            external_data=False,
-        )
-    log.setLevel(level)
-    return program
+def fill_cache(plan: Plan, capability: str | None = None) -> str:
+    """Build each stage's engine into the cache; returns what for. Raises as `builder`."""
+    library, built_for = builder(plan.precision, capability)
+    for stage in plan.spec.stages:
+        trt_build.fetch(library, plan, stage, built_for)
+    return f"{library.title}, {built_for}"
 
 
-def _load(modules: Mapping[str, nn.Module], path: Path) -> dict[str, Any]:
-    """Put the weights of a .safetensors file into the modules; returns what the file says of them."""
-    from safetensors import SafetensorError, safe_open
+def model_repository(plan: Plan, folder: Path, platform: str = "onnx") -> list[Path]:
+    """Write a model repository for NVIDIA Triton Inference Server: a model for each stage, named <plan>_<stage>.
 
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            about = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            json.dumps(about, allow_nan=False)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BadInput(f"build(): {path} cannot be read as safetensors ({error})") from error
-    if not isinstance(about, dict) or not all(isinstance(about.get(key, {}), dict) for key in ABOUT):
-        raise BadInput(f"build(): {path} must say {' and '.join(ABOUT)} as JSON objects under the key {KEY!r}")
-    wanted = {f"{stage}.{key}": t for stage, m in modules.items() for key, t in m.state_dict().items()}
-    off = sorted(
-        name
-        for name in wanted.keys() | tensors
-        if name not in wanted or name not in tensors or wanted[name].shape != tensors[name].shape
+    Where every stage feeds the next directly, an ensemble named <plan> joins them. platform: "onnx", or "tensorrt":
+    engines of the full TensorRT for this GPU. Raises as `builder`.
+    """
+    kind, file = PLATFORMS[platform]
+    if platform == "tensorrt":
+        library, built_for = builder(plan.precision, server=True)
+    made = []
+    for stage in plan.spec.stages:
+        model = folder / f"{plan.name}_{stage.name}"
+        (model / "1").mkdir(parents=True, exist_ok=True)
+        if platform == "tensorrt":
+            content = trt_build.fetch(library, plan, stage, built_for)
+        else:
+            content = plan.onnx(stage.name)
+        _write(model / "1" / file, content)
+        _write(model / "config.pbtxt", _config(model.name, kind, stage.inputs, stage.outputs).encode())
+        made.append(model)
+    if is_chain(plan.spec):
+        ensemble = folder / plan.name
+        (ensemble / "1").mkdir(parents=True, exist_ok=True)  # the server wants a version, though nothing is in it
+        _write(ensemble / "config.pbtxt", _ensemble(plan).encode())
+        made.append(ensemble)
+    return made
+
+
+def is_chain(spec: Spec) -> bool:
+    """Whether the stages feed each other directly: there are several, and each takes all that the one before gives."""
+    pairs = list(zip(spec.stages, spec.stages[1:], strict=False))
+    return bool(pairs) and all(_names(a.outputs) <= _names(b.inputs) for a, b in pairs)
+
+
+def _write_stages(plan: Plan, path: Path, content: Callable[[Stage], Any]) -> list[Path]:
+    if not path.parent.is_dir():
+        raise BadInput(f"{path.parent} is no folder; make it first")
+    made = []
+    for stage in plan.spec.stages:
+        several = len(plan.spec.stages) > 1
+        file = path.with_name(f"{path.stem}.{stage.name}{path.suffix}") if several else path
+        _write(file, content(stage))
+        made.append(file)
+    return made
+
+
+def _write(path: Path, content: bytes) -> None:
+    with written(path) as file:
+        file.write_bytes(content)
+
+
+def _names(tensors: Iterable[TensorSpec]) -> set[str]:
+    return {tensor.name for tensor in tensors}
+
+
+def _config(name: str, platform: str, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]) -> str:
+    """A ModelConfig in text form. The batch is not in `dims`; the server batches what comes in at the same time."""
+    batching = "" if platform == "ensemble" else "dynamic_batching { }\n"
+    return (
+        f'name: "{name}"\nplatform: "{platform}"\nmax_batch_size: {trt_build.BATCHES[-1]}\n'
+        f"{_tensors('input', inputs)}{_tensors('output', outputs)}{batching}"
     )
-    if off:
-        raise BadInput(f"build(): {path} misses, or has beyond the family's or in another shape: {', '.join(off[:4])}")
-    for name, tensor in tensors.items():
-        wanted[name].copy_(tensor)
-    return about
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach().contiguous()
-    if tensor.dtype == torch.bfloat16:
-        import ml_dtypes
+def _tensors(side: str, tensors: Iterable[TensorSpec]) -> str:
+    return "".join(
+        f'{side} {{ name: "{t.name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, t.shape))} ] }}\n'
+        for t in tensors
+    )
 
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
+
+def _ensemble(plan: Plan) -> str:
+    given: set[str] = set()
+    inputs: dict[str, TensorSpec] = {}
+    steps = []
+    for stage in plan.spec.stages:
+        inputs |= {t.name: t for t in stage.inputs if t.name not in given}
+        given |= _names(stage.outputs)
+        maps = [
+            f'    {side}_map {{ key: "{t.name}" value: "{t.name}" }}\n'
+            for side, tensors in (("input", stage.inputs), ("output", stage.outputs))
+            for t in tensors
+        ]
+        steps.append(
+            f'  step {{\n    model_name: "{plan.name}_{stage.name}"\n    model_version: -1\n{"".join(maps)}  }}\n'
+        )
+    outputs = plan.spec.stages[-1].outputs
+    return _config(plan.name, "ensemble", inputs.values(), outputs) + f"ensemble_scheduling {{\n{''.join(steps)}}}\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fetfast import graph
+from fetfast import onnx_graph
 from fetfast.errors import BadInput, BadPlan, Unavailable
 from fetfast.files import written
 from fetfast.spec import PRECISIONS, Spec, Stage
@@ -36,7 +36,7 @@ DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A family's networks at one precision: `Plan.open` reads one, `fetfast.export` makes one."""
+    """A family's networks at one precision: `Plan.open` reads one, `fetfast.build` makes one."""
 
     spec: Spec
     precision: str  # "fp32", "fp16", "bf16" or "int8"
@@ -122,7 +122,7 @@ class Plan:
     def onnx(self, stage: str) -> bytes:
         """One stage as an ONNX model, whole. Raises BadPlan where the graph does not fit the spec and the weights."""
         weights = self._checked(self.spec.stage(stage))
-        return graph.join(self.graphs[stage], weights)
+        return onnx_graph.join(self.graphs[stage], weights)
 
     def check(self) -> None:
         """Raises BadPlan where a graph does not fit the spec and the weights, or a weight is no finite number."""
@@ -131,7 +131,7 @@ class Plan:
 
     def _checked(self, stage: Stage) -> dict[str, np.ndarray]:
         weights = self.stage_weights(stage.name)
-        graph.check(self.graphs[stage.name], stage, weights)
+        onnx_graph.check(self.graphs[stage.name], stage, weights)
         off = [name for name, w in weights.items() if w.dtype.kind != "i" and not np.isfinite(w.astype("f4")).all()]
         if off:
             raise BadPlan(f"{self.name}: stage {stage.name} has weights that are no numbers: {', '.join(off[:4])}")

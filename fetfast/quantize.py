@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fetfast.errors import BadInput, Unavailable
-from fetfast.graph import join
+from fetfast.onnx_graph import join
 from fetfast.spec import Spec
 
 Samples = Iterable[Mapping[str, np.ndarray]]  # a stage's inputs by name, f32 [1, ...]; what else is there is left out

@@ -18,7 +18,7 @@ from fetfast.errors import BadPlan, Unavailable
 from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
 from fetfast.inputs import INPUTS, LABELS, SIDE, Tensor
-from fetfast.ops.topology import BROWS, EYES, IRISES, LIPS
+from fetfast.ops.face_mesh import BROWS, EYES, IRISES, LIPS
 from fetfast.place import HOST, Device, Host
 from fetfast.spec import REGIONS, TASKS, Output, Spec, Stage, TensorSpec
 

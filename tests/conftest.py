@@ -59,7 +59,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with portraits/001.jpg, 005.jpg, 006.jpg, 009.jpg (768 a side, one person each), clips/single_face.mp4
-    (72 frames, a face at rest that begins to smile) and clips/no_face.mp4: the shared data, or the repo's own renders."""
+    (72 frames, a face at rest that begins to smile) and clips/no_face.mp4: the shared data, or the repo's renders."""
     if SHARED.is_dir():
         return SHARED
     folder = tmp_path_factory.mktemp("data")
@@ -100,7 +100,7 @@ def smile() -> np.ndarray:
 def make_plan() -> Callable[..., Plan]:
     """make_plan(family, size, precision): its networks with noise in every weight, also in those that start at 0."""
     torch = pytest.importorskip("torch")
-    from fetfast.export import export
+    from fetfast.build import plan_of
     from fetfast.models import family
 
     @cache
@@ -112,6 +112,6 @@ def make_plan() -> Callable[..., Plan]:
             for module in modules.values():
                 for tensor in module.state_dict().values():
                     tensor.add_(0.02 * torch.randn(tensor.shape))
-        return export(spec, modules, precision)
+        return plan_of(spec, modules, precision)
 
     return make

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from oracle import in_f64, inputs_of, rms
 from safetensors.numpy import load_file
 
-from fetfast import BadInput, Engine, Unavailable, assets, export, image
+from fetfast import BadInput, Engine, Unavailable, assets, build, image
 from fetfast.backends import BACKENDS, eager, openvino, trt_build
 from fetfast.cli import main
 from fetfast.models import FAMILIES, Family
@@ -53,13 +53,13 @@ def plan(tmp_path_factory: pytest.TempPathFactory):
     """plan(family, precision): its file, built once."""
     folder = tmp_path_factory.mktemp("plans")
 
-    def build(name: str, precision: str = "fp32") -> Path:
+    def make(name: str, precision: str = "fp32") -> Path:
         file = folder / f"{name}_{precision}.plan"
         if not file.exists():
-            export.build(name, precision=precision, seed=1).save(file)
+            build.build(name, precision=precision, seed=1).save(file)
         return file
 
-    return build
+    return make
 
 
 @pytest.fixture(scope="module")

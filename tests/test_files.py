@@ -71,7 +71,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 import torch
-from fetfast import cli, deploy, image, plan
+from fetfast import cli, export, image, plan
 from fetfast.errors import BadInput
 from fetfast.backends import cache
 from fetfast.train import loop
@@ -79,7 +79,7 @@ folder = Path(sys.argv[1])
 shipped = plan.Plan.open(plan.Plan.best())
 calls = {
     "a.plan": shipped.save,
-    "a.onnx": lambda path: deploy.onnx(shipped, path),
+    "a.onnx": lambda path: export.onnx(shipped, path),
     "a.png": lambda path: image.save(path, np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)),
     "a.safetensors": lambda path: loop.save(path, {"net": torch.nn.Linear(99, 99)}, metrics={}),
     "a.pt": lambda path: loop.checkpoint(path, {"weights": torch.zeros(99999)}),

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 pytest.importorskip("nncf")
 
-from fetfast import backends, export, quantize  # noqa: E402
+from fetfast import backends, build, quantize  # noqa: E402
 from fetfast.backends import openvino, trt_build  # noqa: E402
 from fetfast.cli.plans import build as plans_command  # noqa: E402
 from fetfast.errors import BadInput, BadPlan, Unavailable  # noqa: E402
@@ -31,24 +31,24 @@ SPECS = {"warp": WARP, "pix2pix": PIX2PIX}
 
 
 @cache
-def build(name: str, precision: str) -> Plan:
+def built(name: str, precision: str) -> Plan:
     spec = SPECS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         modules = unet.build(spec)
         for tensor in modules["unet"].state_dict().values():
             tensor.add_(0.02 * torch.randn(tensor.shape))
-    return export.export(spec, modules, precision, samples=quantize.random_samples(spec))
+    return build.plan_of(spec, modules, precision, samples=quantize.random_samples(spec))
 
 
 @pytest.fixture(scope="module", params=SPECS)
 def plans(request: pytest.FixtureRequest) -> dict[str, Plan]:
-    return {precision: build(request.param, precision) for precision in ("fp32", "int8")}
+    return {precision: built(request.param, precision) for precision in ("fp32", "int8")}
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build("warp", "int8")
+    return built("warp", "int8")
 
 
 def nodes(plan: Plan) -> list[onnx.NodeProto]:
@@ -168,8 +168,8 @@ def test_round_trip_and_what_is_refused(plan: Plan, tmp_path: Path) -> None:
 
 def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="int8 needs samples of stage unet"):
-        export.export(WARP, {}, "int8")
-    full = build("warp", "fp32")
+        build.plan_of(WARP, {}, "int8")
+    full = built("warp", "fp32")
     given = full.graphs["unet"], full.stage_weights("unet")
     with pytest.raises(BadInput, match="nothing to calibrate on"):
         quantize.quantize(*given, [], ())

@@ -10,7 +10,7 @@ import pytest
 from fetfast.errors import BadPlan, Unavailable
 from fetfast.face import Face
 from fetfast.inputs import FRAME, INPUTS, LABELS, SIDE
-from fetfast.ops.topology import BROWS, EYES, IRISES, LIPS
+from fetfast.ops.face_mesh import BROWS, EYES, IRISES, LIPS
 from fetfast.plan import Plan
 from fetfast.spec import REGIONS, Output, Spec, Stage, Task, TensorSpec
 from fetfast.step import Step, Target, Wiring

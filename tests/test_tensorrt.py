@@ -18,7 +18,7 @@ import onnx.parser
 import pytest
 import standins
 
-from fetfast import export
+from fetfast import build
 from fetfast.backends import cache, eager, gpu, tensorrt, trt_build
 from fetfast.backends.trt_build import BATCHES, LIBRARIES
 from fetfast.errors import BadInput, BadPlan, Unavailable
@@ -326,7 +326,7 @@ def test_whatever_does_not_match_is_built_again_and_said(
         "library": ("tensorrt", "10.13.2.6", ADA),
     }.get(what, ("tensorrt_rtx", "1.7.1.116", ADA)))  # fmt: skip
     if what == "plan":
-        plan = export.build("flow", "small", "fp32", seed=1)
+        plan = build.build("flow", "small", "fp32", seed=1)
     if what == "precision":
         monkeypatch.setattr(trt_build, "key", lambda *given, real=trt_build.key: real(*given) | {"precision": "fp16"})
     if what == "batches":

@@ -69,7 +69,7 @@ def build(
     capability: str | None,
 ) -> None:  # fmt: skip
     """Makes a plan of FAMILY: its weights, and each stage's network as a graph. Needs PyTorch and onnxscript."""
-    from fetfast import deploy, export
+    from fetfast import build, export
     from fetfast.plan import Plan
 
     if capability and not tensorrt:
@@ -79,17 +79,17 @@ def build(
     if data and precision != "int8":
         raise click.UsageError("--data goes with --precision int8")
     if tensorrt:
-        deploy.builder(precision, capability)  # said before anything is made
+        export.builder(precision, capability)  # said before anything is made
     samples = None
     if data:
         from fetfast.train import calibrate
 
         samples = calibrate.samples(family, size, data)
-    plan = export.build(family, size, precision, weights, samples=samples)
+    plan = build.build(family, size, precision, weights, samples=samples)
     plan.save(output)
     click.echo(f"{output}: {output.stat().st_size / 2**20:.2f} MiB")
     if tensorrt:
-        click.echo(f"engines in the cache: {deploy.fill_cache(Plan.open(output), capability)}")
+        click.echo(f"engines in the cache: {export.fill_cache(Plan.open(output), capability)}")
 
 
 @click.command()
@@ -114,7 +114,7 @@ def export(
     platform: str,
 ) -> None:  # fmt: skip
     """Writes PLAN for other runtimes."""
-    from fetfast import deploy
+    from fetfast import export
     from fetfast.plan import Plan
 
     if not (onnx or tensorrt or model_repository):
@@ -124,17 +124,17 @@ def export(
     opened = Plan.open(plan)
     # what cannot be built is said before anything is written
     if tensorrt:
-        deploy.builder(opened.precision, capability)
+        export.builder(opened.precision, capability)
     if model_repository and platform == "tensorrt":
-        deploy.builder(opened.precision, server=True)
+        export.builder(opened.precision, server=True)
     written = [
-        *(deploy.onnx(opened, onnx) if onnx else ()),
-        *(deploy.engines(opened, tensorrt, capability) if tensorrt else ()),
-        *(deploy.model_repository(opened, model_repository, platform) if model_repository else ()),
+        *(export.onnx(opened, onnx) if onnx else ()),
+        *(export.engines(opened, tensorrt, capability) if tensorrt else ()),
+        *(export.model_repository(opened, model_repository, platform) if model_repository else ()),
     ]
     for path in written:
         click.echo(path)
-    if len(opened.spec.stages) > 1 and not deploy.is_chain(opened.spec):
+    if len(opened.spec.stages) > 1 and not export.is_chain(opened.spec):
         click.echo(
             "between the stages stand inputs that fetfast builds (fetfast/inputs.py): a client must too", err=True
         )

@@ -21,7 +21,7 @@ from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import Face
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
-from fetfast.ops.topology import LIPS
+from fetfast.ops.face_mesh import LIPS
 from fetfast.spec import BLENDSHAPES
 from fetfast.step import Target
 

@@ -24,7 +24,7 @@ from fetfast.evaluate.similarity import face_box, psnr, ssim
 from fetfast.face import to_crop
 from fetfast.image import Frame
 from fetfast.ops.crop import crop
-from fetfast.ops.topology import EYES, LIPS
+from fetfast.ops.face_mesh import EYES, LIPS
 
 SIDE = 256
 KEEPS = (33, 133, 362, 263, 168, 6, 197, 9, 8, 151, 10, 108, 337)  # landmarks that a smile leaves where they are

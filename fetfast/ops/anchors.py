@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fetfast.ops.topology import LIP_PAIRS, OVAL, SPACING
+from fetfast.ops.face_mesh import LIP_PAIRS, OVAL, SPACING
 
 BETWEEN = (0.125, 0.375, 0.625, 0.875)  # the way from the upper lip to the lower one
 UPPER, LOWER = map(list, zip(*LIP_PAIRS, strict=True))

@@ -20,7 +20,7 @@ from fetfast.errors import BadInput
 from fetfast.ops import heatmap_gpu
 from fetfast.ops.anchors import EPSILON, WIDTHS, anchors, corrected
 from fetfast.ops.crop import check_out, describe
-from fetfast.ops.topology import EDGES
+from fetfast.ops.face_mesh import EDGES
 from fetfast.spec import LANDMARKS, MAX_SIDE
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def contours(
 
         out(p) = max over edges of clamp(HALF_WIDTH + 0.5 - |p - edge|, 0, 1), distances in pixels
 
-    edges: i32 [E, 2], pairs of points; None takes those of `topology.EDGES`. One with a NaN end is not drawn.
+    edges: i32 [E, 2], pairs of points; None takes those of `face_mesh.EDGES`. One with a NaN end is not drawn.
     out: f32 [B, 1, S, S] of any strides, or None for a new array.
 
     Bytes that move: 8 B K read, 4 B S^2 written. Raises BadInput.

@@ -106,7 +106,7 @@ def _anchor_widths(device: torch.device) -> Tensor:
 def _face_edges(device: torch.device) -> Tensor:
     import torch
 
-    from fetfast.ops.topology import EDGES
+    from fetfast.ops.face_mesh import EDGES
 
     return torch.tensor(EDGES, dtype=torch.int32, device=device)
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from fetfast.errors import BadInput
 from fetfast.ops.anchors import namespace
+from fetfast.ops.face_mesh import CHAINS
 from fetfast.ops.heatmap import contours, contours_reference
-from fetfast.ops.topology import CHAINS
 from fetfast.spec import LANDMARKS
 
 UPPER, LOWER = 10, 8  # front teeth of each jaw

@@ -16,7 +16,7 @@ from fetfast import assets, image
 from fetfast.errors import NoFace
 from fetfast.face import Face, Landmarker, crop_matrix, to_crop
 from fetfast.files import written
-from fetfast.ops.topology import EYES, LIPS, OVAL
+from fetfast.ops.face_mesh import EYES, LIPS, OVAL
 from fetfast.synth.basis import IRISES, eyeball, iris
 from fetfast.synth.camera import Pose, rotation_matrix, rotation_vector
 from fetfast.synth.facekit import Facekit

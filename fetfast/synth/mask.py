@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from fetfast.ops.topology import CHAINS, SPACING
+from fetfast.ops.face_mesh import CHAINS, SPACING
 from fetfast.synth.basis import IRISES, eyeball, iris
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import IDENTITIES, SKIN

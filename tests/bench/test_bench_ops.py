@@ -11,7 +11,7 @@ import pytest
 import torch
 from pictures import face_points
 
-from fetfast.ops import topology
+from fetfast.ops import face_mesh
 
 
 def test_a_quick_run_from_end_to_end(tmp_path, monkeypatch, capsys):
@@ -55,7 +55,7 @@ def test_opencv_does_the_same():
 
 def test_the_face_is_a_face():
     points = face_points()[0]
-    eyes, mouth = points[468:478].mean(0), points[[topology.LIP_PAIRS[0][0]]].mean(0)
+    eyes, mouth = points[468:478].mean(0), points[[face_mesh.LIP_PAIRS[0][0]]].mean(0)
     assert points.shape == (478, 2) and 0 < points.min() < points.max() < 1
     assert eyes[1] + 0.1 < mouth[1] and points[468, 0] < points[473, 0], "eyes above the mouth, its right eye at left"
     assert np.ptp(points, axis=0)[1] > np.ptp(points, axis=0)[0]

@@ -152,8 +152,8 @@ def test_the_header_keeps_the_models_licence(plan):
 def test_the_command_writes_what_build_reads(tmp_path, shared):
     from click.testing import CliRunner
 
+    from fetfast.build import build
     from fetfast.cli import main
-    from fetfast.export import build
 
     weights = tmp_path / "W.safetensors"
     done = CliRunner().invoke(

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fetfast import backends, export  # noqa: E402
+from fetfast import backends, build  # noqa: E402
 from fetfast.models import flow, unet  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.spec import Spec  # noqa: E402
@@ -110,7 +110,7 @@ def test_paper_layers_on_every_backend() -> None:
     """The paper's layers at an eighth of its widths: exported, equal in f32."""
     spec = replace(unet.paper(), args={name: [n // 8 for n in widths] for name, widths in unet.paper().args.items()})
     modules = unet.build(spec)
-    plan: Plan = export.export(spec, modules, "fp32")
+    plan: Plan = build.plan_of(spec, modules, "fp32")
     runners = {name: backends.load(name, plan, "cpu") for name in ("openvino", "eager")}
     for stage in spec.stages:
         inputs = {t.name: np.random.default_rng(0).random((1, *t.shape), np.float32) for t in stage.inputs}

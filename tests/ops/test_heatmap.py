@@ -6,7 +6,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fetfast.errors import BadInput
-from fetfast.ops import topology
+from fetfast.ops import face_mesh
 from fetfast.ops.anchors import LOWER, OPEN, UPPER, WIDTHS, WITHIN, anchors, corrected
 from fetfast.ops.heatmap import contours, first_flow, gaussians
 
@@ -21,10 +21,10 @@ def face():
     """[1, 478, 2] points that stand where a face's stand as far as the tests ask: lids, irises and lips."""
     at = RNG.uniform(0.2, 0.8, (1, 478, 2)).astype(np.float32)
     for part, middle, radius in (("lips", (0.5, 0.7), 0.1), ("eyes", (0.5, 0.4), 0.2)):
-        for chain in topology.CHAINS[part]:
+        for chain in face_mesh.CHAINS[part]:
             turn = np.linspace(np.pi, -np.pi, len(chain))[:-1]
             at[0, chain[:-1]] = np.stack([np.cos(turn), 0.1 * np.sin(turn)], 1) * radius + middle
-    at[0, list(topology.IRISES)] = (0.5, 0.4)
+    at[0, list(face_mesh.IRISES)] = (0.5, 0.4)
     return at
 
 
@@ -109,7 +109,7 @@ def test_a_brow_and_a_lid_land_where_they_are_wanted():
     """They are thinner than the Gaussians: without the correction they follow their neighbours, which stay."""
     source, S = face(), 128
     driven = source.copy()
-    parts = [*topology.BROWS, *range(158, 161)]
+    parts = [*face_mesh.BROWS, *range(158, 161)]
     driven[0, parts, 1] -= 0.02
     completed = anchors(source, driven)
 
@@ -193,11 +193,11 @@ def test_contours_of_points_far_away_draw_nothing_and_do_not_hang():
 
 
 def test_topology_is_whole():
-    assert len(topology.EDGES) == 157 and len(topology.SPACING) == 478
-    assert len(topology.LIPS) == 40 and len(topology.EYES) == 32 and len(topology.BROWS) == 20
-    assert len(topology.OVAL) == 36 and topology.IRISES == tuple(range(468, 478))
+    assert len(face_mesh.EDGES) == 157 and len(face_mesh.SPACING) == 478
+    assert len(face_mesh.LIPS) == 40 and len(face_mesh.EYES) == 32 and len(face_mesh.BROWS) == 20
+    assert len(face_mesh.OVAL) == 36 and face_mesh.IRISES == tuple(range(468, 478))
     for part in ("lips", "eyes", "irises", "oval"):
-        assert all(chain[0] == chain[-1] and len(set(chain)) == len(chain) - 1 for chain in topology.CHAINS[part])
+        assert all(chain[0] == chain[-1] and len(set(chain)) == len(chain) - 1 for chain in face_mesh.CHAINS[part])
 
 
 AT, OUT = points(1, 6), np.empty((1, 2, 8, 8), np.float32)

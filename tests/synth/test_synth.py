@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from fetfast import image
 from fetfast.errors import BadInput
 from fetfast.face import Face, Landmarker
-from fetfast.ops.topology import LIPS as LIP_RING
+from fetfast.ops.face_mesh import LIPS as LIP_RING
 from fetfast.spec import BLENDSHAPES
 from fetfast.synth import pairs, regions
 from fetfast.synth.camera import rotation_matrix, rotation_vector

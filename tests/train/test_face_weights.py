@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fetfast.ops.topology import CHAINS, LIPS  # noqa: E402
+from fetfast.ops.face_mesh import CHAINS, LIPS  # noqa: E402
 from fetfast.train.losses import faces  # noqa: E402
 
 RIGHT_EYE, LEFT_EYE = CHAINS["eyes"]

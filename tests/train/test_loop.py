@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch")
 
-from fetfast import export, models  # noqa: E402
+from fetfast import build, models  # noqa: E402
 from fetfast.cli.training import train as command  # noqa: E402
 from fetfast.errors import BadInput  # noqa: E402
 from fetfast.models import unet  # noqa: E402
@@ -66,7 +66,7 @@ def test_training_lowers_the_loss_and_makes_weights_that_build(folder, tmp_path,
     assert figures["unet"]["net"] > figures["unet"]["copy"]
     run = output.with_suffix("")
     assert {file.name for file in (run / "unet").iterdir()} >= {"log.csv", "curves.png", "sheet.png", "checkpoint.pt"}
-    plan = export.build("unet", "small", "fp32", output)
+    plan = build.build("unet", "small", "fp32", output)
     assert not plan.random_weights
     assert plan.metrics["unet"]["net"] == figures["unet"]["net"]
     assert plan.provenance["trained"]["unet"]["steps"] == 10
@@ -154,7 +154,7 @@ def test_stages_are_trained_together_and_helpers_do_not_ship(folder, tmp_path, j
     output = tmp_path / "W.safetensors"
     figures = loop.train("joint", folder, output, stage="decode", steps=8)
     assert figures["both"]["l1"] > 0
-    plan = export.build("joint", "small", "fp16", output)
+    plan = build.build("joint", "small", "fp16", output)
     plan.check()
     assert {name.partition(".")[0] for name in plan.weights} == {"encode", "decode"}
     mean = plan.weights["encode.norm.running_mean"]

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fetfast.models import unet as models  # noqa: E402
-from fetfast.ops.topology import CHAINS, EYES, IRISES, LIPS  # noqa: E402
+from fetfast.ops.face_mesh import CHAINS, EYES, IRISES, LIPS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.train import data  # noqa: E402
 from fetfast.train.recipe import Update  # noqa: E402

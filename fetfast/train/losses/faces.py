@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fetfast.ops.topology import CHAINS, LIPS
+from fetfast.ops.face_mesh import CHAINS, LIPS
 from fetfast.train.losses.flows import centres
 
 PARTS = (

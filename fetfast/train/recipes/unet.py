@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fetfast.models.layers import upsample
-from fetfast.ops.topology import EYES, IRISES, LIPS
+from fetfast.ops.face_mesh import EYES, IRISES, LIPS
 from fetfast.plan import SHIPPED, Plan
 from fetfast.spec import LANDMARKS, Spec
 from fetfast.train import data
