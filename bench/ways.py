@@ -117,7 +117,7 @@ def _backend(case: Case, name: str, precision: str) -> dict[str, Net]:
 
 def _pytorch(case: Case, stage: Stage, precision: str, what: str) -> Net:
     module: Any = cast(
-        deepcopy(case.modules[stage.name]), torch.float32 if stage.precise else export.TORCH_DTYPES[precision]
+        deepcopy(case.modules[stage.name]), torch.float32 if stage.precise else build.TORCH_DTYPES[precision]
     )
     module = module.to(PLACE, memory_format=torch.channels_last)
     if what == "torch.compile":
