@@ -90,11 +90,13 @@ def _cross(setup: Setup, drivers: list[Person], protocol: str, film: bool) -> It
 
 
 def compared(own: Seen, drivers: Sequence[Seen], results: Sequence[Seen]) -> Iterator[tuple[str, float, float]]:
-    """Figures of one target, as (name, numerator, denominator). A result without a face closes no gap."""
-    wanted = np.stack([driver.blendshapes for driver in drivers])
-    shapes = np.stack([result.blendshapes for result in results])
+    """Figures of one target, as (name, numerator, denominator). A result without a face closes no gap; a driver whose
+    face is not found again asks for none."""
+    wanted, shapes = (np.stack([seen.blendshapes for seen in each]) for each in (drivers, results))
+    asked = ~np.isnan(wanted).any(1)
+    wanted, shapes = wanted[asked], shapes[asked]
     shapes = np.where(np.isnan(shapes), own.blendshapes, shapes)
-    counted = wanted.std(0) > VARIES
+    counted = wanted.std(0) > VARIES if len(wanted) else np.zeros(wanted.shape[1], bool)
     if counted.any():
         gap = np.abs(own.blendshapes - wanted)[:, counted].sum()
         left = np.abs(shapes - wanted)[:, counted].sum()
@@ -102,10 +104,10 @@ def compared(own: Seen, drivers: Sequence[Seen], results: Sequence[Seen]) -> Ite
         yield f"corr within{NOT_INDEPENDENT}", float(correlation(shapes, wanted)[counted].mean()), 1.0
     to_target = np.array([np.linalg.norm(result.identity - own.identity) for result in results])
     to_driver = np.array([np.linalg.norm(r.identity - d.identity) for r, d in zip(results, drivers, strict=True)])
-    asked = int(np.isfinite(to_driver).sum())
-    yield "identity, distance to the target", float(to_target[np.isfinite(to_driver)].sum()), asked
-    yield "identity, distance to the driver", float(np.nansum(to_driver)), asked
-    yield "nearer to the target", float((to_target < to_driver).sum()), asked
+    named = int(np.isfinite(to_driver).sum())
+    yield "identity, distance to the target", float(to_target[np.isfinite(to_driver)].sum()), named
+    yield "identity, distance to the driver", float(np.nansum(to_driver)), named
+    yield "nearer to the target", float((to_target < to_driver).sum()), named
     for name in own.emotions:
         agree = [r.emotions[name].argmax() == d.emotions[name].argmax() for r, d in zip(results, drivers, strict=True)]
         yield f"{name} agrees", float(sum(agree)), len(results)

@@ -65,6 +65,14 @@ def test_a_lost_face_counts_as_the_target_unchanged(own, drivers):
     assert figures(own, drivers, lost)["gap closed (landmarker)"] == pytest.approx(1 - gap[0] / sum(gap))
 
 
+def test_a_driver_who_is_not_found_asks_for_nothing(own, drivers):
+    lost = [*drivers[:-1], seen(np.full(52, np.nan), 1.0)]
+    found = figures(own, lost, drivers)
+    assert found["gap closed (landmarker)"] == 1 and found["corr within (landmarker)"] == pytest.approx(1)
+    nobody = figures(own, [lost[-1]] * 2, drivers[:2])
+    assert not any("landmarker" in name for name in nobody) and nobody["nearer to the target"] == 0
+
+
 def test_identity_distances(own, drivers):
     results = [seen(own.blendshapes, value) for value in (0.25, 0.25, 0.25, 0.25, 0.75)]
     found = figures(own, drivers, results)
