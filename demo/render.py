@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fetfast.synth.appearance import random_appearance
 from fetfast.synth.camera import Pose
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.look import random_look
-from fetfast.synth.paint import Charts
+from fetfast.synth.materials import Charts
 from fetfast.synth.render import render
 
 SIZE = 512
@@ -39,13 +39,13 @@ def main(facekit: Path, names: list[str], folder: Path) -> None:
     for name in names or PEOPLE:
         seed, yaw, wanted = PEOPLE[name]
         rng = np.random.default_rng(seed)
-        look = random_look(rng)
+        appearance = random_appearance(rng)
         expression = np.zeros(len(kit.expression_names))
         for mode, amount in wanted.items():
             expression[kit.index(mode)] = amount
         shape = kit.shape(rng.normal(size=100) * 0.7, expression)
         pose = Pose(np.array([0.05, yaw, 0]), np.array([0, -1.5, -100.0]), SIZE / 27 * 100, (SIZE / 2, SIZE / 2))
-        picture, _ = render(kit, charts, shape, np.zeros((2, 2)), pose, look, SIZE)
+        picture, _ = render(kit, charts, shape, np.zeros((2, 2)), pose, appearance, SIZE)
         Image.fromarray(picture).save(folder / f"{name}.png", optimize=True)
 
 

@@ -76,7 +76,7 @@ def test_import_is_light() -> None:
 def test_training_pairs_are_made_without_torch() -> None:
     pytest.importorskip("numba")
     code = """import sys
-from fetfast.synth import basis, pairs, rendered, teeth, videos
+from fetfast.synth import basis, portrait_dataset, rendered_dataset, teeth, video_dataset
 print(*[m for m in ("torch", "openvino", "onnx") if m in sys.modules])"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []

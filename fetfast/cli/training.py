@@ -12,7 +12,7 @@ from fetfast.cli.options import FILE, in_a_folder
 
 @click.command()
 @click.option("--facekit", type=FILE, help="ICT-FaceKit's folder, or the packed npz; alone: renders of nobody.")
-@click.option("--portraits", type=FILE, help="A folder of pictures, one person each; re-posed by the --facekit.")
+@click.option("--portraits", type=FILE, help="A folder of pictures, one person each; re-expressed by the --facekit.")
 @click.option("--videos", type=FILE, help="Instead: a folder of videos, one person each; two frames are a pair.")
 @click.option("-o", "--output", type=FILE, required=True, help="The folder to write.")
 @click.option("--count", type=click.IntRange(1), default=8000, help="How many pairs.")
@@ -24,21 +24,20 @@ def synth(
     workers: int | None,
 ) -> None:  # fmt: skip
     """Makes training pairs: one person under two expressions, and where the landmarks go."""
-    from fetfast.synth import pairs, rendered
-    from fetfast.synth import videos as reenactment
+    from fetfast.synth import portrait_dataset, rendered_dataset, video_dataset
 
     if bool(facekit) == bool(videos) or (portraits and not facekit):
         raise click.UsageError("give --facekit, with --portraits or without, or --videos")
     if videos:
-        made = reenactment.generate(videos, output, count, size, seed)
+        made = video_dataset.generate(videos, output, count, size, seed)
         click.echo(f"{output}: {made['pairs']} pairs of {made['videos']} videos")
         return
     assert facekit is not None
     if portraits:
-        made = pairs.generate(facekit, portraits, output, count, size, seed, workers)
+        made = portrait_dataset.generate(facekit, portraits, output, count, size, seed, workers)
         people = f"{made['portraits']} portraits"
     else:
-        made = rendered.generate(facekit, output, count, size, seed, workers)
+        made = rendered_dataset.generate(facekit, output, count, size, seed, workers)
         people = f"{made['identities']} identities"
     click.echo(
         f"{output}: {made['pairs']} pairs of {people} in {made['seconds']:.0f} s, {made['rate']:.1f} pairs/s per core"

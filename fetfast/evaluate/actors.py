@@ -1,4 +1,4 @@
-"""Drivers who do one action at a time and nothing else: rendered people who do not exist, and photographs re-posed.
+"""Drivers who do one action at a time and nothing else: rendered people who do not exist, and photographs re-expressed.
 
 An actor's pictures show the same head under the same light, so what differs between two of them is the action alone,
 and dense optical flow between them is its motion.
@@ -17,18 +17,18 @@ from fetfast import assets, image
 from fetfast.errors import NoFace
 from fetfast.evaluate.motion import SIDES
 from fetfast.image import Frame
+from fetfast.synth.appearance import random_appearance
 from fetfast.synth.camera import Pose
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import fit_file
-from fetfast.synth.look import random_look
-from fetfast.synth.paint import Charts
-from fetfast.synth.pairs import open_model
-from fetfast.synth.portrait import look_of, prepare
+from fetfast.synth.materials import Charts
+from fetfast.synth.portrait import gaze_of, prepare
+from fetfast.synth.portrait_dataset import open_model
+from fetfast.synth.reexpress import reexpress
 from fetfast.synth.render import render
-from fetfast.synth.repose import repose
 
 SIZE = 384
-MADE_BY = ("camera", "look", "paint", "raster", "render", "surface", "wear")  # modules that pictures depend on
+MADE_BY = ("accessories", "appearance", "camera", "materials", "raster", "render")  # modules that pictures depend on
 IDENTITIES = (1, 4, 6, 11)  # seeds of the rendered people: light and dark, broad and narrow faces
 SHAPE = 0.7  # standard deviation of their identity coefficients
 LIDS = ((159, 145), (158, 153), (160, 144)), ((386, 374), (385, 380), (387, 373))  # upper, lower: right, left
@@ -112,13 +112,15 @@ def rendered(facekit: Path, seed: int) -> Actor:
     kit = open_model(facekit).kit
     rng = np.random.default_rng(seed)
     charts, rest = Charts.of(kit), np.zeros(len(kit.expression_names))
-    look = replace(random_look(rng), glasses=0.0, stubble=0.0, style="short", light=np.array([0.3, 0.45, 0.84]))
+    appearance = replace(
+        random_appearance(rng), glasses=0.0, stubble=0.0, style="short", light=np.array([0.3, 0.45, 0.84])
+    )
     base = kit.shape(rng.normal(0, SHAPE, len(kit.identities)), rest)
     # eyes in the middle of the upper half, the head about two thirds of the picture's height
     pose = Pose(np.zeros(3), np.array([0, -1.0, -100.0]), SIZE / 27 * 100, (SIZE / 2, SIZE / 2))
 
     def show(expression: np.ndarray) -> Frame:
-        return render(kit, charts, kit.express(base, expression), look_of(kit, expression), pose, look, SIZE)[0]
+        return render(kit, charts, kit.express(base, expression), gaze_of(kit, expression), pose, appearance, SIZE)[0]
 
     return Actor(f"rendered {seed}", kit, kept(show, made_by(facekit), seed), rest, shut(kit, base))
 
@@ -144,16 +146,16 @@ def kept(show: Callable[[np.ndarray], Frame], maker: bytes, seed: int) -> Callab
 
 
 def photographed(facekit: Path, photo: Path) -> Actor:
-    """Whoever a portrait shows, re-posed by the fitted model. Raises NoFace, MissingAsset."""
+    """Whoever a portrait shows, re-expressed by the fitted model. Raises NoFace, MissingAsset."""
     model = open_model(facekit)
     kit, fit = model.kit, fit_file(model.kit, photo)
-    portrait = prepare(kit, model.mask, image.load(photo), fit, SIZE)
+    portrait = prepare(kit, model.submesh, image.load(photo), fit, SIZE)
     shape = kit.shape(fit.identity, fit.expression)
     closed = [kit.expression_names.index(f"eyeBlink_{side}") for side in "RL"]
     return Actor(
         photo.stem,
         kit,
-        lambda expression: repose(kit, model.mask, portrait, expression).image,
+        lambda expression: reexpress(kit, model.submesh, portrait, expression).image,
         fit.expression.astype(np.float64),
         np.clip(fit.expression[closed] + shut(kit, shape), 0, SHUT),
     )

@@ -33,15 +33,15 @@ def made(setup: Setup, files: list[Path], each: int) -> Iterator[tuple[str, Mapp
     """`each` pairs of everybody in these photographs, by name; the same ones for the same model. Those without a face
     are left out."""
     from fetfast.synth.expression import random_expression
-    from fetfast.synth.pairs import open_model, pair, try_fit
     from fetfast.synth.portrait import prepare
+    from fetfast.synth.portrait_dataset import open_model, pair, try_fit
 
     facekit = setup.data / "ict_facekit_f16.npz"
     model = open_model(facekit)
     fits = {file: fit for file in files if (fit := try_fit(facekit, file)) is not None}
     donors = np.stack([fit.expression for fit in fits.values()])
     for n, (file, fit) in enumerate(fits.items()):
-        portrait = prepare(model.kit, model.mask, image.load(file), fit, MADE)
+        portrait = prepare(model.kit, model.submesh, image.load(file), fit, MADE)
         for k in range(each):
             rng = np.random.default_rng([SEED, n, k])
             yield file.stem, pair(model, portrait, donors, random_expression(model.kit, donors, rng), rng)

@@ -142,7 +142,7 @@ def people(engine: Engine, files: list[Path], landmarker: Landmarker) -> tuple[l
 def held_out_files(data: Path, folder: str, count: int | None = None) -> list[Path]:
     """Pictures of a folder that no plan of ours is trained on, by the rule of `fetfast synth`; `count` of them, evenly
     over all. None where the folder is absent."""
-    from fetfast.synth.pairs import held_out
+    from fetfast.synth.portrait_dataset import held_out
 
     kept = [file for file in photos(data / folder) if held_out(file)] if (data / folder).is_dir() else []
     if count is None or len(kept) <= count:

@@ -1,4 +1,4 @@
-"""Expressions by chance, and left and right exchanged."""
+"""Draws random expressions; tables that exchange left and right."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ OFTEN = ("jawOpen", "mouthSmile", "browInnerUp", "browDown")  # drawn as often a
 
 
 def random_expression(kit: Facekit, donors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Coefficients f32 [53]: now and then a smile that shows teeth; a third of the other times those of one of `donors`
-    [D, 53], if any, scaled; else a few modes, mostly alike on both sides. Blinks and gaze are laid over each."""
+    """Random coefficients f32 [53]: now and then a smile that shows teeth; a third of the other times those of one
+    of `donors` [D, 53], if any, scaled; else a few modes, mostly alike on both sides. Blinks and gaze are laid over
+    each."""
     if rng.random() < SMILES:
         out = smile(kit, rng)
     elif len(donors) and rng.random() < 1 / 3:

@@ -15,8 +15,8 @@ import numpy as np
 from fetfast.errors import BadInput, MissingAsset
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
-# Shells that only a path tracer can use: fluids, occlusion cards, and the sclera round the eyeballs that we paint.
 HANG = 0.35  # cm: people's teeth hang lower than this model's (`fetfast make teeth --portraits FOLDER`)
+# Shells that only a path tracer can use: fluids, occlusion cards, and the sclera round the eyeballs that we paint.
 DROPPED = ("M_EyeBlend", "M_EyeOcclusion", "M_LacrimalFluid", "M_ScleraLeft", "M_ScleraRight")
 # ICT-FaceKit's README: the vertex ranges of the parts that share a material.
 SOCKETS = {"mouth": (11248, 13294), "eye_left": (13294, 13678), "eye_right": (13678, 14062)}

@@ -96,7 +96,7 @@ def fit(kit: Facekit, face: Face) -> Fit:
         translation = translation + change[3:6]
         coefficients = np.clip(coefficients + change[6:], low, high)
     identity, expression = coefficients[:IDENTITIES], coefficients[IDENTITIES:]
-    gaze = look(kit, identity, rotation, translation, points)
+    gaze = fit_gaze(kit, identity, rotation, translation, points)
     return Fit(
         points.astype(np.float32), face.blendshapes, M, rotation_vector(rotation), translation,
         identity.astype(np.float32), expression.astype(np.float32), gaze,
@@ -116,7 +116,7 @@ def first_pose(shape: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nd
     return rotation, np.array([x, -y, -depth]) - rotation @ shape.mean(0)
 
 
-def look(
+def fit_gaze(
     kit: Facekit, identity: np.ndarray, rotation: np.ndarray, translation: np.ndarray, points: np.ndarray
 ) -> np.ndarray:
     """Gaze f32 [2, 2] under which each iris lies on its landmark: the ray through it meets the eyeball there."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fetfast.synth.face_submesh import EYE_EDGES, OPENINGS, FaceSubmesh
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import Fit
-from fetfast.synth.mask import EYE_EDGES, OPENINGS, Mask
 
 LOWER = len(EYE_EDGES[0][1])
 MOST = 2.0  # of the model's mode; what is open then is closed point by point
@@ -36,7 +36,7 @@ class Blink:
 
 def blink(
     kit: Facekit,
-    mask: Mask,
+    submesh: FaceSubmesh,
     fit: Fit,
     base: np.ndarray,  # f32 [N, 3] the person's shape without expression
     expression: np.ndarray,  # f32 [53]
@@ -50,11 +50,11 @@ def blink(
         asked, start = float(expression[modes[side]]), min(float(fit.expression[modes[side]]), 0.95)
         if asked <= start:
             continue
-        rows = mask.landmarks[[*upper[1:-1], *lower]]  # nothing is to be closed at the corners
+        rows = submesh.landmarks[[*upper[1:-1], *lower]]  # nothing is to be closed at the corners
         still = base[rows] + np.tensordot(
-            expression[others].astype(np.float32), mask.expressions[np.ix_(others, rows)], 1
+            expression[others].astype(np.float32), submesh.expressions[np.ix_(others, rows)], 1
         )
-        step = mask.expressions[modes[side], rows]
+        step = submesh.expressions[modes[side], rows]
 
         def gaps(amount: float, still=still, step=step, rows=rows) -> np.ndarray:
             seen = fit.pose.project(fit.pose.place(still + np.float32(amount) * step))[:, :2] + residual[rows]
@@ -81,13 +81,13 @@ def between(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.interp(upper[:, 0], lower[order, 0], lower[order, 1]) - upper[:, 1]
 
 
-def lower_lids(mask: Mask, screen: np.ndarray, blink: Blink) -> None:
+def lower_lids(submesh: FaceSubmesh, screen: np.ndarray, blink: Blink) -> None:
     """Moves the upper lids on the screen [N, 3] by what the solved amounts leave, exactly so at the edges' points."""
     for (upper, _), down in zip(EYE_EDGES, blink.down, strict=True):
         if down.any():
             edge = list(upper[1:-1])
-            weights = mask.spread[:, edge]
-            at_edge = weights[mask.landmarks[edge]]
+            weights = submesh.spread[:, edge]
+            at_edge = weights[submesh.landmarks[edge]]
             screen[:, 1] += weights @ np.linalg.solve(at_edge, down)
 
 

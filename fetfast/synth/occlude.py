@@ -1,5 +1,5 @@
-"""What may lie over a face: a hand, a microphone, strands of hair. Drawn flat, alike over target and truth, so that
-what covers a face learns to stay where it is.
+"""Draws occluders over a pair: a hand, a microphone, strands of hair; flat, and alike over target and truth, so that a
+network learns to leave what covers a face where it is.
 
 Pictures are u8 [S, S, 3]; positions are in crop units, colours gamma-coded 0 ... 255.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from fetfast.synth.paint import fractal, step
+from fetfast.synth.materials import fractal, step
 from fetfast.synth.regions import OCCLUDER
 
 OCCLUDED = 0.12  # of all pairs

@@ -1,5 +1,4 @@
-"""A photo made ready to be re-posed: where the fitted mesh lies on it, how it is lit, and what is painted where the
-photo hides what a new expression shows.
+"""Prepares a photo for re-expressing: where the fitted mesh lies on it, how it is lit, the colours of what it hides.
 
 Colours are as in the picture (gamma-coded), f32 0 ... 255.
 """
@@ -14,13 +13,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from fetfast.ops.crop import crop
 from fetfast.ops.teeth import weights as teeth_of
 from fetfast.synth.camera import rotation_matrix
+from fetfast.synth.face_submesh import FACE, OPENINGS, FaceSubmesh, iris_rows, seen_regions
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import SKIN, Fit
-from fetfast.synth.hidden import eye_colors, fill
-from fetfast.synth.mask import FACE, OPENINGS, Mask, iris_rows, seen_regions
+from fetfast.synth.inpaint import eye_colors, inpaint
 from fetfast.synth.raster import concavity, halve, rasterize, vertex_normals
 
-LOOK = np.radians(30.0)  # the eyeball's turn at eyeLook 1
+EYE_TURN = np.radians(30.0)  # the eyeball's turn at eyeLook 1
 WHITER, LIGHTER, BRIGHTEST = 1.3, 1.4, 232.0  # teeth, than the whites of the eyes, which lids shade, and than skin
 LIKE = 0.7  # the power of the ratio of tones by which another's skin is brought to one's own
 EDGE = 0.02  # crop sides over which it goes over into one's own
@@ -30,7 +29,7 @@ GLASSES_EDGE = 0.26  # of the picture's brightness, between two rows of pixels
 
 @dataclass(frozen=True)
 class Portrait:
-    """A photo, ready to be re-posed at one size. Points are in crop units."""
+    """A photo, ready to be re-expressed at one size. Points are in crop units."""
 
     fit: Fit
     photo: np.ndarray  # f32 [2 S, 2 S, 3]
@@ -51,48 +50,48 @@ class Portrait:
     glasses: bool
 
 
-def look_of(kit: Facekit, expression: np.ndarray) -> np.ndarray:
+def gaze_of(kit: Facekit, expression: np.ndarray) -> np.ndarray:
     """Gaze [2, 2] (left, right) x (yaw to the subject's left, pitch up), radians, of the eyeLook coefficients."""
     value = dict(zip(kit.expression_names, expression, strict=True))
     rows = []
     for side, outward in (("L", 1), ("R", -1)):
         yaw = outward * (value[f"eyeLookOut_{side}"] - value[f"eyeLookIn_{side}"])
         rows.append((yaw, value[f"eyeLookUp_{side}"] - value[f"eyeLookDown_{side}"]))
-    return LOOK * np.array(rows)
+    return EYE_TURN * np.array(rows)
 
 
-def pose_mesh(kit: Facekit, mask: Mask, fit: Fit, base: np.ndarray, expression: np.ndarray):
+def pose_mesh(kit: Facekit, submesh: FaceSubmesh, fit: Fit, base: np.ndarray, expression: np.ndarray):
     """The person's mesh under an expression: camera space [N, 3], screen [N, 3] (see Pose), irises [2, 5, 2]."""
     used = np.flatnonzero(expression)
-    shape = base + np.tensordot(expression[used].astype(np.float32), mask.expressions[used], 1)
-    gaze = fit.gaze + look_of(kit, expression) - look_of(kit, fit.expression)
+    shape = base + np.tensordot(expression[used].astype(np.float32), submesh.expressions[used], 1)
+    gaze = fit.gaze + gaze_of(kit, expression) - gaze_of(kit, fit.expression)
     irises = []
-    for side, ball in enumerate(mask.balls):
+    for side, ball in enumerate(submesh.balls):
         yaw, pitch = np.clip(gaze[side], -0.7, 0.7)
         turn = (rotation_matrix(np.array([0, yaw, 0])) @ rotation_matrix(np.array([-pitch, 0, 0]))).astype(np.float32)
-        center = mask.centers[side] + (base[ball] - mask.neutral[ball]).mean(0)
+        center = submesh.centers[side] + (base[ball] - submesh.neutral[ball]).mean(0)
         shape[ball] = (shape[ball] - center) @ turn.T + center
-        irises.append((mask.irises[side] - mask.centers[side]) @ turn.T + center)
+        irises.append((submesh.irises[side] - submesh.centers[side]) @ turn.T + center)
     placed = fit.pose.place(shape)
     screen = fit.pose.project(placed)
-    screen[mask.behind_lids, 2] *= BEHIND  # an eyeball that bulges through a lid is not seen
+    screen[submesh.behind_lids, 2] *= BEHIND  # an eyeball that bulges through a lid is not seen
     return placed, screen, fit.pose.project(fit.pose.place(np.concatenate(irises)))[:, :2].reshape(2, 5, 2)
 
 
-def points_of(mask: Mask, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
+def points_of(submesh: FaceSubmesh, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
     """Landmarks f32 [478, 2] of a posed mesh."""
     points = np.empty((478, 2), np.float32)
-    points[:SKIN] = screen[mask.landmarks, :2]
+    points[:SKIN] = screen[submesh.landmarks, :2]
     for rows, eye in zip(iris_rows(), irises, strict=True):
         points[rows] = eye
     return points
 
 
-def set_teeth(mask: Mask, screen: np.ndarray, target_points: np.ndarray, points: np.ndarray) -> None:
-    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks [478, 2]: re-posed pictures fit the
+def set_teeth(submesh: FaceSubmesh, screen: np.ndarray, target_points: np.ndarray, points: np.ndarray) -> None:
+    """Moves teeth and gums to where `ops.teeth` draws them for these landmarks [478, 2]: re-expressed pictures fit the
     map that the network is shown. Where the teeth of a photo really stand, landmarks do not tell."""
-    screen[mask.jaws, :2] += mask.with_teeth @ (
-        teeth_of() @ np.concatenate((points, target_points)) - screen[mask.teeth, :2].mean(1)
+    screen[submesh.jaws, :2] += submesh.with_teeth @ (
+        teeth_of() @ np.concatenate((points, target_points)) - screen[submesh.teeth, :2].mean(1)
     )
 
 
@@ -102,21 +101,21 @@ def openness(points: np.ndarray) -> np.ndarray:
     return np.maximum(np.array(gaps, np.float32), 1e-4)
 
 
-def prepare(kit: Facekit, mask: Mask, picture: np.ndarray, fit: Fit, size: int) -> Portrait:
-    """Everything about a photo that does not depend on the new expression."""
+def prepare(kit: Facekit, submesh: FaceSubmesh, picture: np.ndarray, fit: Fit, size: int) -> Portrait:
+    """Prepares a picture of any size, with the fit of its face, for pictures of size x size."""
     photo = (crop(picture, fit.M, 2 * size).transpose(1, 2, 0) + 1) * np.float32(127.5)
-    return _prepare(kit, mask, np.ascontiguousarray(photo), fit, wears_glasses(picture, fit))
+    return _prepare(kit, submesh, np.ascontiguousarray(photo), fit, wears_glasses(picture, fit))
 
 
-def mixed(kit: Facekit, mask: Mask, one: Portrait, other: Portrait, share: float) -> Portrait:
-    """Somebody between two people: `one`, with a share (0 ... 1) of the other's skin laid over theirs through the mesh,
-    brought most of the way to their tone. Eyes and mouth stay."""
+def mixed(kit: Facekit, submesh: FaceSubmesh, one: Portrait, other: Portrait, share: float) -> Portrait:
+    """Blends a share (0 ... 1) of the other's skin into `one`, through the mesh, brought most of the way to their tone:
+    somebody between two people. Eyes and mouth stay."""
     size = len(one.photo)
-    seen, weights = draw(one.screen, mask.triangles, size, np.zeros((size, size), np.float32))
-    skin = (seen >= 0) & (mask.triangle_kind[seen] == FACE)
-    corners = mask.triangles[seen[skin]]
+    seen, weights = draw(one.screen, submesh.triangles, size, np.zeros((size, size), np.float32))
+    skin = (seen >= 0) & (submesh.triangle_kind[seen] == FACE)
+    corners = submesh.triangles[seen[skin]]
     x, y, shown = np.einsum(
-        "pk,pkc->cp", weights[skin], np.c_[other.screen[:, :2], visible(mask, other.screen)][corners]
+        "pk,pkc->cp", weights[skin], np.c_[other.screen[:, :2], visible(submesh, other.screen)][corners]
     )
     at = np.stack((y, x)) * size - 0.5
     colors = np.stack([map_coordinates(other.photo[..., n], at, order=1, mode="nearest") for n in range(3)], 1)
@@ -126,43 +125,45 @@ def mixed(kit: Facekit, mask: Mask, one: Portrait, other: Portrait, share: float
     amount = share * shown * np.clip((away - 0.55) / 0.4, 0, 1)
     photo = one.photo.copy()
     photo[skin] = np.clip(own + amount[:, None] * (colors - own), 0, 255)
-    return _prepare(kit, mask, photo, one.fit, one.glasses)
+    return _prepare(kit, submesh, photo, one.fit, one.glasses)
 
 
-def _prepare(kit: Facekit, mask: Mask, photo: np.ndarray, fit: Fit, glasses: bool) -> Portrait:
+def _prepare(kit: Facekit, submesh: FaceSubmesh, photo: np.ndarray, fit: Fit, glasses: bool) -> Portrait:
     """Of a photo f32 [2 S, 2 S, 3], seen in the crop of its fit."""
     size = len(photo) // 2
     real = (halve(photo) + 0.5).astype(np.uint8)
-    base = (mask.neutral + np.tensordot(fit.identity, mask.identities, 1)).astype(np.float32)
-    placed, screen, irises = pose_mesh(kit, mask, fit, base, fit.expression)
-    points = points_of(mask, screen, irises)
+    base = (submesh.neutral + np.tensordot(fit.identity, submesh.identities, 1)).astype(np.float32)
+    placed, screen, irises = pose_mesh(kit, submesh, fit, base, fit.expression)
+    points = points_of(submesh, screen, irises)
     error = (fit.landmarks - points)[:SKIN]
-    residual, opening = mask.spread @ error, []
+    residual, opening = submesh.spread @ error, []
     for upper, lower in OPENINGS:
         apart = np.zeros_like(error)
         apart[list(upper)] = (error[list(upper)] - error[list(lower)]) / 2
         apart[list(lower)] = -apart[list(upper)]
-        opening.append(mask.spread @ apart)
+        opening.append(submesh.spread @ apart)
         residual -= opening[-1]
     gaps = openness(points)
     screen[:, :2] += residual + sum(opening)
-    left_over = fit.landmarks - points_of(mask, screen, irises)
-    set_teeth(mask, screen, fit.landmarks, fit.landmarks)
-    regions = seen_regions(mask, draw(screen, mask.triangles, 2 * size, np.zeros((2 * size, 2 * size), np.float32))[0])
-    normals = vertex_normals(placed, mask.triangles)
+    left_over = fit.landmarks - points_of(submesh, screen, irises)
+    set_teeth(submesh, screen, fit.landmarks, fit.landmarks)
+    regions = seen_regions(
+        submesh, draw(screen, submesh.triangles, 2 * size, np.zeros((2 * size, 2 * size), np.float32))[0]
+    )
+    normals = vertex_normals(placed, submesh.triangles)
     colors = sample(photo, screen[:, :2])
-    seen = visible(mask, screen)
-    skin = (mask.kind == FACE) & (normals[:, 2] > 0.3) & (mask.lids == 0)
+    seen = visible(submesh, screen)
+    skin = (submesh.kind == FACE) & (normals[:, 2] > 0.3) & (submesh.lids == 0)
     light = fit_light(colors[skin], normals[skin])
-    eyes = eye_colors(mask, base, fit, colors, seen, colors[skin])
+    eyes = eye_colors(submesh, base, fit, colors, seen, colors[skin])
     tone = np.median(colors[skin], 0).mean()
     bright = min(max(WHITER * eyes[1].mean(), LIGHTER * tone), BRIGHTEST)
     tint = np.sqrt(eyes[1] / eyes[1].mean())  # no more: few pixels show the eyes' whites, and blue teeth look odd
     teeth = tint * np.array([1.04, 1.0, 0.95]) * bright
-    trust, paint = fill(mask, fit, base, colors, seen, normals, teeth)
+    trust, paint = inpaint(submesh, fit, base, colors, seen, normals, teeth)
     return Portrait(
         fit, photo, real, regions, base, screen, residual, np.stack(opening), gaps,
-        left_over, light, brightness(light, normals), np.maximum(concavity(placed, mask.triangles, normals), 0),
+        left_over, light, brightness(light, normals), np.maximum(concavity(placed, submesh.triangles, normals), 0),
         trust, paint, eyes, glasses,
     )  # fmt: skip
 
@@ -181,10 +182,10 @@ def sample(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
     return photo[y, x]
 
 
-def visible(mask: Mask, screen: np.ndarray, size: int = 256) -> np.ndarray:
+def visible(submesh: FaceSubmesh, screen: np.ndarray, size: int = 256) -> np.ndarray:
     """f32 [N] 0 ... 1: does the camera see a vertex and what lies 1.5 pixels around it."""
     near = np.zeros((size, size), np.float32)
-    draw(screen, mask.triangles, size, near)
+    draw(screen, submesh.triangles, size, near)
     x, y = (screen[:, :2] * size).T
     seen = np.zeros(len(screen), np.float32)
     for dx, dy in ((0, 0), (1.5, 0), (-1.5, 0), (0, 1.5), (0, -1.5)):

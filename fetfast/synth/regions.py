@@ -1,11 +1,11 @@
-"""What a pixel shows, as the model knows it: the labels of mask.npy."""
+"""Semantic regions, the labels of mask.npy, of the model's parts and pixels."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.paint import Charts
+from fetfast.synth.materials import Charts
 
 # Clothes are background; and so is, on a photo, whatever is no part of the fitted face: hair, glasses, ears, neck.
 REGIONS = ("background", "skin", "brows", "eyes", "lips", "mouth", "hair", "glasses", "occluder")

@@ -1,4 +1,4 @@
-"""Pictures of the morphable model alone: nobody's face, painted, lit and dressed by chance or by hand."""
+"""Renders the morphable model alone: procedural materials, hair and glasses, one key light and ambient light."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from fetfast.synth import regions
+from fetfast.synth.accessories import glasses, hair_field, long_hair, scalp
+from fetfast.synth.appearance import Appearance
 from fetfast.synth.camera import Pose, eyeballs, turn_eyes
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.look import Look
-from fetfast.synth.paint import Charts, fractal, iris, mix, noise, step
+from fetfast.synth.materials import Charts, fractal, iris, mix, noise, roots, shirt, skin, step, strands
 from fetfast.synth.raster import halve, interpolate, rasterize, vertex_normals
-from fetfast.synth.surface import roots, shirt, skin, strands
-from fetfast.synth.wear import curtain, glasses, hair_field, scalp
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,17 @@ def render(
     shape: np.ndarray,  # f32 [N, 3]: identity and expression applied, eyes straight
     gaze: np.ndarray,
     pose: Pose,  # for a picture of `size` pixels
-    look: Look,
+    appearance: Appearance,
     size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A portrait u8 [size, size, 3], and what its pixels show, u8 [size, size] as in `regions.py`."""
     shape = turn_eyes(kit, shape, gaze)
     big = Pose(pose.rotation, pose.translation, pose.focal * 2, (pose.center[0] * 2, pose.center[1] * 2))
-    vertices, triangles, parts, chart, field = assemble(kit, charts, shape, look)
+    vertices, triangles, parts, chart, field = assemble(kit, charts, shape, appearance)
     placed = big.place(vertices)
     scene = draw(big, placed, triangles, parts, chart, field, 2 * size)
-    lit = shadow(placed, triangles, scene, look)
-    color = shade(kit, scene, look, lit, eyeballs(kit, placed[: len(shape)])[0])
+    lit = shadow(placed, triangles, scene, appearance)
+    color = shade(kit, scene, appearance, lit, eyeballs(kit, placed[: len(shape)])[0])
     color = lashes(kit, color, big.project(placed), scene.near)
     return to_srgb(halve(color.astype(np.float32))), shown(kit, scene)[::2, ::2]
 
@@ -59,10 +58,10 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     return np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, look: Look):
+def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, appearance: Appearance):
     """Head, hair and glasses as one mesh: vertices, triangles, part per triangle, charts, hair field."""
     solid = kit.triangle_part != kit.part_names.index("EyeLashes")
-    field = hair_field(kit, look.recede)
+    field = hair_field(kit, appearance.recede)
     vertices, triangles = [shape], [kit.triangles[solid]]
     parts, chart, fields = [kit.triangle_part[solid].astype(np.int32)], [charts.stacked()], [field]
 
@@ -73,14 +72,14 @@ def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, look: Look):
         chart.append(c.astype(np.float32))
         fields.append(f.astype(np.float32))
 
-    if look.style != "bald":
-        v, t, under = scalp(kit, shape, field, 1.3 if look.style == "short" else 1.0, look.seed)
+    if appearance.style != "bald":
+        v, t, under = scalp(kit, shape, field, 1.3 if appearance.style == "short" else 1.0, appearance.seed)
         add(v, t, HAIR, charts.stacked()[under], field[under])
-    if look.style == "long":
-        v, t = curtain(shape, 9.0 + look.seed % 7, look.seed)
+    if appearance.style == "long":
+        v, t = long_hair(shape, 9.0 + appearance.seed % 7, appearance.seed)
         add(v, t, HAIR, bare(v), np.full(len(v), 3.0))
-    if look.glasses:
-        v, t = glasses(kit, shape, look.glasses, 1.0)
+    if appearance.glasses:
+        v, t = glasses(kit, shape, appearance.glasses, 1.0)
         add(v, t, RIM, bare(v), np.full(len(v), -9.0))
     return (
         np.concatenate(vertices).astype(np.float32),
@@ -120,9 +119,9 @@ def shown(kit: Facekit, scene: Scene) -> np.ndarray:
     return regions.with_features(out, a[..., :6])
 
 
-def shadow(placed: np.ndarray, triangles: np.ndarray, scene: Scene, look: Look) -> np.ndarray:
+def shadow(placed: np.ndarray, triangles: np.ndarray, scene: Scene, appearance: Appearance) -> np.ndarray:
     """Share of the key light that reaches each pixel, f32 [H, W]: a shadow map seen from the light, softened."""
-    forward = look.light
+    forward = appearance.light
     right = np.cross((0, 1, 0), forward)
     right /= np.linalg.norm(right)
     frame = np.stack([right, np.cross(forward, right), forward]).astype(np.float32)
@@ -161,10 +160,10 @@ def occlusion(scene: Scene) -> np.ndarray:
     return np.where(inside, np.clip(lost, 0, 0.75), 0)
 
 
-def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray, balls: np.ndarray) -> np.ndarray:
+def shade(kit: Facekit, scene: Scene, appearance: Appearance, lit: np.ndarray, balls: np.ndarray) -> np.ndarray:
     """Linear colours f32 [H, W, 3] of everything but the lashes. balls [2, 3]: the eyeballs' centres at the camera."""
     ao = np.asarray(gaussian_filter(1 - occlusion(scene), 0.8))
-    out = backdrop(look, len(scene.seen))
+    out = backdrop(appearance, len(scene.seen))
     names = {n: i for i, n in enumerate(kit.part_names)} | {"hair": HAIR, "rim": RIM}
     centers, _ = eyeballs(kit, kit.neutral)
     for name, part in names.items():
@@ -178,11 +177,11 @@ def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray, balls: np.nda
         sharp = 30.0
         dim = ao[where]
         if name in ("Face", "BackHead"):
-            albedo, gloss, sharp = skin(a, look)
+            albedo, gloss, sharp = skin(a, appearance)
             wrap = np.array([0.35, 0.2, 0.14])
         elif name.startswith("Iris"):
             side = 0 if name == "IrisLeft" else 1
-            albedo = iris(unit(position - centers[side]), look.eyes, look.seed)
+            albedo = iris(unit(position - centers[side]), appearance.eyes, appearance.seed)
             normal = unit(placed - balls[side])  # a smooth ball: the mesh is dented where the pupil is
             lid = step(0.55, -0.1, normal[:, 1] + 0.25)
             dim = (0.45 + 0.55 * lid) * np.maximum(dim, 0.7)
@@ -199,39 +198,45 @@ def shade(kit: Facekit, scene: Scene, look: Look, lit: np.ndarray, balls: np.nda
             depth = step(5.0, 11.0, position[:, 2]) ** 2
             albedo = np.array([0.30, 0.08, 0.07]) * (0.04 + 0.5 * depth)[:, None]
         elif name == "hair":
-            scalp_color, _, _ = skin(a, look)
-            albedo, gloss, sharp = mix(scalp_color, strands(a, look), roots(a, look)), 0.10, 12.0
+            scalp_color, _, _ = skin(a, appearance)
+            albedo, gloss, sharp = mix(scalp_color, strands(a, appearance), roots(a, appearance)), 0.10, 12.0
             wrap = np.full(3, 0.3)
         else:
             albedo, gloss, sharp = np.full((len(a), 3), 0.02), 0.5, 60.0
-        out[where] = light(look, albedo, normal, placed, lit[where], dim, wrap, gloss, sharp)
+        out[where] = light(appearance, albedo, normal, placed, lit[where], dim, wrap, gloss, sharp)
     return out
 
 
-def light(look, albedo, normal, placed, lit, dim, wrap, gloss, sharp) -> np.ndarray:
+def light(appearance, albedo, normal, placed, lit, dim, wrap, gloss, sharp) -> np.ndarray:
     """Wrapped diffuse key with shadow, ambient from above, a weak rim, Blinn-Phong highlight with Fresnel."""
-    facing = normal @ look.light
+    facing = normal @ appearance.light
     diffuse = np.clip((facing[:, None] + wrap) / (1 + wrap), 0, None)
-    sky = (0.72 + 0.28 * normal[:, 1])[:, None] * look.ambient
+    sky = (0.72 + 0.28 * normal[:, 1])[:, None] * appearance.ambient
     soft = lit[:, None] ** np.array([0.7, 0.95, 1.05])
-    color = albedo * (look.key * diffuse * soft + sky * dim[:, None])
+    color = albedo * (appearance.key * diffuse * soft + sky * dim[:, None])
     view = unit(-placed)
-    half = unit(view + look.light)
+    half = unit(view + appearance.light)
     fresnel = 0.04 + 0.96 * (1 - np.clip((normal * view).sum(1), 0, 1)) ** 5
     shine = np.clip((normal * half).sum(1), 0, 1) ** sharp * (sharp + 8) / 25
     rim = np.clip(fresnel - 0.04, 0, 1) * 0.10
     return (
-        color + (gloss * 0.12 * shine * lit)[:, None] * look.key + (rim * dim)[:, None] * look.ambient * albedo.mean()
+        color
+        + (gloss * 0.12 * shine * lit)[:, None] * appearance.key
+        + (rim * dim)[:, None] * appearance.ambient * albedo.mean()
     )
 
 
-def backdrop(look: Look, size: int) -> np.ndarray:
+def backdrop(appearance: Appearance, size: int) -> np.ndarray:
     """Two colours and a few soft spots, f32 [size, size, 3]."""
     grid = np.linspace(0, 1, size, dtype=np.float32)
     x, y = np.meshgrid(grid, grid)
     points = np.stack([x * 3, y * 3, np.zeros_like(x)], -1).reshape(-1, 3)
-    weight = np.clip(0.5 + 0.5 * (y.ravel() - 0.5) + 0.35 * fractal(points, look.seed + 7, 2), 0, 1)
-    return mix(look.background[0][None], look.background[1][None], weight).reshape(size, size, 3).astype(np.float32)
+    weight = np.clip(0.5 + 0.5 * (y.ravel() - 0.5) + 0.35 * fractal(points, appearance.seed + 7, 2), 0, 1)
+    return (
+        mix(appearance.background[0][None], appearance.background[1][None], weight)
+        .reshape(size, size, 3)
+        .astype(np.float32)
+    )
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

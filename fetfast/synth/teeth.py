@@ -27,9 +27,9 @@ from fetfast.spec import LANDMARKS
 from fetfast.synth.expression import mirror_points, random_expression
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import SKIN
-from fetfast.synth.jaws import corners
-from fetfast.synth.pairs import PICTURES, held_out
-from fetfast.synth.rendered import NOBODY, SPREAD, random_pose
+from fetfast.synth.portrait_dataset import PICTURES, held_out
+from fetfast.synth.rendered_dataset import NOBODY, SPREAD, random_pose
+from fetfast.synth.teeth_geometry import corners
 from fetfast.synth.workers import pool
 
 NOISE = 0.0015  # crop sides: how wrong a landmark may be, which keeps the weights small

@@ -1,4 +1,4 @@
-"""Many processes that fill the rows of one set of pairs."""
+"""Runs many processes that fill the rows of one set of pairs."""
 
 from __future__ import annotations
 

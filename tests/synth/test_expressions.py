@@ -6,11 +6,11 @@ from people import pair_of, wearing
 from scipy.ndimage import map_coordinates
 
 from fetfast.ops.heatmap import first_flow
-from fetfast.synth import pairs, regions
+from fetfast.synth import portrait_dataset, regions
+from fetfast.synth.face_submesh import FACE
 from fetfast.synth.fit import Fit
-from fetfast.synth.mask import FACE
 from fetfast.synth.portrait import Portrait
-from fetfast.synth.repose import COARSE, COLUMNS, as_photographed, fade, motion, repose
+from fetfast.synth.reexpress import COARSE, COLUMNS, as_photographed, fade, motion, reexpress
 
 SIZE = 128
 OVER = regions.OCCLUDER
@@ -18,7 +18,7 @@ SKIN_REGION = regions.REGIONS.index("skin")
 
 
 def test_the_flow_shows_on_the_target_what_the_truth_shows(
-    model: pairs.Model, portrait_128: Portrait, fitted: Fit
+    model: portrait_dataset.Model, portrait_128: Portrait, fitted: Fit
 ) -> None:
     """Wherever it is known, the landmarks' flow is farther off, and not to move is farthest."""
     torch = pytest.importorskip("torch")
@@ -30,7 +30,7 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
     off = np.zeros(3)
     for seed in range(6):
         made = pair_of(model, portrait_128, seed)
-        made = pairs.mirrored(model, made) if seed % 2 else made
+        made = portrait_dataset.mirrored(model, made) if seed % 2 else made
         flow = torch.from_numpy(made["flow"].astype(np.float32)).movedim(-1, 0)[None]
         assert flow.shape == (1, 2, SIZE // 2, SIZE // 2)
         target, truth = (
@@ -44,20 +44,22 @@ def test_the_flow_shows_on_the_target_what_the_truth_shows(
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_flow_and_light_are_the_mesh_s(model: pairs.Model, portrait_128: Portrait, fitted: Fit, real: bool) -> None:
+def test_flow_and_light_are_the_mesh_s(
+    model: portrait_dataset.Model, portrait_128: Portrait, fitted: Fit, real: bool
+) -> None:
     """On skin away from the mesh's edge, whether the truth is made or the photo; outside they follow without a gap."""
     expression = wearing(model, fitted.expression, jawOpen=0.4, mouthSmile_L=0.8)
-    made = repose(model.kit, model.mask, portrait_128, expression).drawn
-    photo = as_photographed(model.mask, portrait_128)
+    made = reexpress(model.kit, model.submesh, portrait_128, expression).drawn
+    photo = as_photographed(model.submesh, portrait_128)
     target, truth = (made, photo) if real else (photo, made)
-    flow, light = (field.astype(np.float32) for field in motion(model.mask, target, truth))
+    flow, light = (field.astype(np.float32) for field in motion(model.submesh, target, truth))
     at = np.arange(SIZE // 2) * 4 + 2
     seen, weights = truth.seen[np.ix_(at, at)], truth.weights[np.ix_(at, at)]
-    skin = (seen >= 0) & (model.mask.triangle_kind[seen] == FACE)
+    skin = (seen >= 0) & (model.submesh.triangle_kind[seen] == FACE)
     cells = (at * COARSE // len(truth.seen))[:, None], (at * COARSE // len(truth.seen))[None]
     inner = skin & (np.minimum(*np.broadcast_arrays(truth.around[..., 3][cells], skin)) >= 0.99)
     assert inner.sum() > 400
-    corner = model.mask.triangles[seen[inner]]
+    corner = model.submesh.triangles[seen[inner]]
     shift = (target.screen - truth.screen)[:, :2]
     wanted = np.einsum("pk,pkc->pc", weights[inner], shift[corner])
     assert np.abs(flow[inner] - wanted).max() < 0.002 and np.abs(wanted).max() > 0.02
@@ -71,7 +73,7 @@ def test_flow_and_light_are_the_mesh_s(model: pairs.Model, portrait_128: Portrai
     assert steps[rows].max() < 0.008, "one pixel of a crop at 128, two pixels on"
 
 
-def test_the_light_is_what_moved_pixels_lack(model: pairs.Model, portrait_128: Portrait) -> None:
+def test_the_light_is_what_moved_pixels_lack(model: portrait_dataset.Model, portrait_128: Portrait) -> None:
     """Moved by the true flow, the target is nearer to the truth with that light than without, and than against it."""
     off = np.zeros(3)
     for seed in range(8):

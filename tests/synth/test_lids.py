@@ -5,24 +5,26 @@ import pytest
 from people import wearing
 
 from fetfast.face import Face, Landmarker
-from fetfast.synth import pairs
+from fetfast.synth import portrait_dataset
 from fetfast.synth.expression import BLINKS, FULL, WINKS, random_expression
+from fetfast.synth.face_submesh import EYE_EDGES, EYE_LEFT, EYE_RIGHT, SOCKET
 from fetfast.synth.fit import Fit
 from fetfast.synth.lids import between, shows_eyes
-from fetfast.synth.mask import EYE_EDGES, EYE_LEFT, EYE_RIGHT, SOCKET
 from fetfast.synth.portrait import Portrait, prepare
-from fetfast.synth.repose import Picture, repose
+from fetfast.synth.reexpress import Picture, reexpress
 
 SIZE = 256
 
 
 @pytest.fixture(scope="module")
-def big(model: pairs.Model, portrait: np.ndarray, fitted: Fit) -> Portrait:
-    return prepare(model.kit, model.mask, portrait, fitted, SIZE)
+def big(model: portrait_dataset.Model, portrait: np.ndarray, fitted: Fit) -> Portrait:
+    return prepare(model.kit, model.submesh, portrait, fitted, SIZE)
 
 
-def closing(model: pairs.Model, portrait: Portrait, **amounts: float) -> Picture:
-    return repose(model.kit, model.mask, portrait, wearing(model, portrait.fit.expression, eyeWide=0.0, **amounts))
+def closing(model: portrait_dataset.Model, portrait: Portrait, **amounts: float) -> Picture:
+    return reexpress(
+        model.kit, model.submesh, portrait, wearing(model, portrait.fit.expression, eyeWide=0.0, **amounts)
+    )
 
 
 def openings(points: np.ndarray) -> np.ndarray:
@@ -34,13 +36,13 @@ def openings(points: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
-def eyes_seen(model: pairs.Model, made: Picture) -> int:
+def eyes_seen(model: portrait_dataset.Model, made: Picture) -> int:
     """Pixels of the raster that show an eyeball or its socket."""
-    kind = model.mask.triangle_kind[made.drawn.seen[made.drawn.seen >= 0]]
+    kind = model.submesh.triangle_kind[made.drawn.seen[made.drawn.seen >= 0]]
     return int(np.isin(kind, (EYE_LEFT, EYE_RIGHT, SOCKET)).sum())
 
 
-def test_shut_is_shut(model: pairs.Model, big: Portrait, fitted: Fit) -> None:
+def test_shut_is_shut(model: portrait_dataset.Model, big: Portrait, fitted: Fit) -> None:
     shut = closing(model, big, eyeBlink=1.0)
     assert openings(fitted.landmarks).min() > 0.25 and openings(shut.points).max() < 0.02
     assert eyes_seen(model, shut) == 0 < eyes_seen(model, closing(model, big, eyeBlink=0.7))
@@ -50,25 +52,27 @@ def test_shut_is_shut(model: pairs.Model, big: Portrait, fitted: Fit) -> None:
     assert openings(read.landmarks[:, :2]).max() < 0.3 * openings(fitted.landmarks).min()  # a neighbour's eyes: a tenth
 
 
-def test_half_is_half_and_the_photo_s_own_is_the_photo(model: pairs.Model, big: Portrait, fitted: Fit) -> None:
+def test_half_is_half_and_the_photo_s_own_is_the_photo(
+    model: portrait_dataset.Model, big: Portrait, fitted: Fit
+) -> None:
     own = fitted.expression[model.kit.index("eyeBlink")]
     wanted = wearing(model, fitted.expression)
     wanted[model.kit.index("eyeBlink")] = (1 + own) / 2
-    half = openings(repose(model.kit, model.mask, big, wanted).points) / openings(fitted.landmarks)
+    half = openings(reexpress(model.kit, model.submesh, big, wanted).points) / openings(fitted.landmarks)
     assert np.abs(half - 0.5).max() < 0.12
-    still = repose(model.kit, model.mask, big, fitted.expression)
+    still = reexpress(model.kit, model.submesh, big, fitted.expression)
     np.testing.assert_allclose(openings(still.points), openings(fitted.landmarks), atol=1e-4)
 
 
 @pytest.mark.parametrize(("mode", "side"), [("eyeBlink_L", 0), ("eyeBlink_R", 1)])
-def test_a_wink_shuts_one_eye(model: pairs.Model, big: Portrait, fitted: Fit, mode: str, side: int) -> None:
+def test_a_wink_shuts_one_eye(model: portrait_dataset.Model, big: Portrait, fitted: Fit, mode: str, side: int) -> None:
     before = openings(closing(model, big).points)
     after = openings(closing(model, big, **{mode: 1.0}).points)
     assert after[side] < 0.02
     assert abs(after[1 - side] - before[1 - side]) < 0.02
 
 
-def test_shut_lids_are_skin_with_a_dark_line(model: pairs.Model, big: Portrait) -> None:
+def test_shut_lids_are_skin_with_a_dark_line(model: portrait_dataset.Model, big: Portrait) -> None:
     shut = closing(model, big, eyeBlink=1.0)
     for upper, _ in EYE_EDGES:
         x, y = (shut.points[list(upper[2:-2])].mean(0) * SIZE).astype(int)
@@ -88,7 +92,7 @@ def test_a_photo_that_shows_shut_eyes_keeps_its_lashes() -> None:
         np.testing.assert_allclose(shows_eyes(points), wanted, atol=0.02)
 
 
-def test_half_of_the_blinks_are_full_and_some_are_winks(model: pairs.Model) -> None:
+def test_half_of_the_blinks_are_full_and_some_are_winks(model: portrait_dataset.Model) -> None:
     rng = np.random.default_rng(0)
     drawn = np.stack([random_expression(model.kit, np.zeros((0, 53), np.float32), rng) for _ in range(1500)])
     left, right = drawn[:, model.kit.index("eyeBlink")].T

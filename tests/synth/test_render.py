@@ -11,10 +11,10 @@ pytest.importorskip("numba")
 from fetfast import image
 from fetfast.face import Landmarker
 from fetfast.spec import BLENDSHAPES
+from fetfast.synth.appearance import random_appearance
 from fetfast.synth.camera import Pose, rotation_matrix, rotation_vector, turn_eyes
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.look import random_look
-from fetfast.synth.paint import Charts, noise, signed_distance
+from fetfast.synth.materials import Charts, noise, signed_distance
 from fetfast.synth.raster import halve, interpolate, rasterize, vertex_normals
 from fetfast.synth.render import render
 
@@ -124,27 +124,27 @@ def test_eyes_turn_alone(kit):
     assert moved[1, 1] > 0.2 and abs(moved[1, 0]) < 0.05  # up
 
 
-def picture(kit, look, expression=None):
+def picture(kit, appearance, expression=None):
     shape = kit.express(kit.neutral, np.zeros(53) if expression is None else expression)
     pose = Pose(np.zeros(3), np.array([0, 0, -100.0]), 320.0, (48.0, 48.0))
-    return render(kit, Charts.of(kit), shape, np.zeros((2, 2)), pose, look, 96)[0]
+    return render(kit, Charts.of(kit), shape, np.zeros((2, 2)), pose, appearance, 96)[0]
 
 
 def test_a_person_is_the_same_for_the_same_seed(kit):
-    look = random_look(np.random.default_rng(5))
-    first = picture(kit, look)
+    appearance = random_appearance(np.random.default_rng(5))
+    first = picture(kit, appearance)
     assert first.dtype == np.uint8 and first.shape == (96, 96, 3)
-    assert np.array_equal(first, picture(kit, random_look(np.random.default_rng(5))))
-    darker = picture(kit, replace(look, skin=look.skin * 0.3))
+    assert np.array_equal(first, picture(kit, random_appearance(np.random.default_rng(5))))
+    darker = picture(kit, replace(appearance, skin=appearance.skin * 0.3))
     assert darker[40:60, 40:56].mean() < 0.8 * first[40:60, 40:56].mean()
 
 
 @pytest.mark.parametrize("style", ["bald", "short", "long"])
 def test_every_style_leaves_the_face_free(kit, style):
-    look = replace(random_look(np.random.default_rng(1)), style=style, glasses=0.0, recede=0.0)
-    bald = picture(kit, replace(look, style="bald"))
+    appearance = replace(random_appearance(np.random.default_rng(1)), style=style, glasses=0.0, recede=0.0)
+    bald = picture(kit, replace(appearance, style="bald"))
     nose = (slice(44, 56), slice(42, 54))
-    assert np.abs(picture(kit, look)[nose].astype(int) - bald[nose]).mean() < 12  # but for shadows
+    assert np.abs(picture(kit, appearance)[nose].astype(int) - bald[nose]).mean() < 12  # but for shadows
 
 
 @pytest.mark.parametrize(("name", "read"), [

@@ -1,4 +1,4 @@
-"""A portrait under another expression: its own pixels, moved by the fitted model.
+"""Renders a portrait under another expression: its own pixels, moved by the fitted model.
 
 Skin is the photo seen through the z-buffered mesh and relit by the ratio of a linear shading model; round the face the
 displacement fades. What the photo hides (teeth behind lips, the eyeball behind a lid, a lid in its fold) is painted in
@@ -13,10 +13,10 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from fetfast.synth.face_submesh import EYE_LEFT, EYE_RIGHT, FACE, TEETH, FaceSubmesh, seen_regions
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.hidden import directions, fringe
+from fetfast.synth.inpaint import directions, fringe
 from fetfast.synth.lids import blink, lower_lids, shows_eyes, stays
-from fetfast.synth.mask import EYE_LEFT, EYE_RIGHT, FACE, TEETH, Mask, seen_regions
 from fetfast.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh, set_teeth
 from fetfast.synth.raster import concavity, halve, vertex_normals
 
@@ -54,55 +54,59 @@ class Picture:
     drawn: Drawn
 
 
-def as_photographed(mask: Mask, portrait: Portrait) -> Drawn:
+def as_photographed(submesh: FaceSubmesh, portrait: Portrait) -> Drawn:
     """The mesh as it stands on the photo itself."""
     size = 2 * len(portrait.real)
-    seen, weights = draw(portrait.screen, mask.triangles, size, np.zeros((size, size), np.float32))
+    seen, weights = draw(portrait.screen, submesh.triangles, size, np.zeros((size, size), np.float32))
     still = np.tile(np.array([0, 0, 1], np.float32), (len(portrait.screen), 1))
-    return Drawn(portrait.screen, seen, weights, fade(seen, weights, mask.triangles, still), still[:, 2])
+    return Drawn(portrait.screen, seen, weights, fade(seen, weights, submesh.triangles, still), still[:, 2])
 
 
-def relight(portrait: Portrait, mask: Mask, placed: np.ndarray) -> np.ndarray:
+def relight(portrait: Portrait, submesh: FaceSubmesh, placed: np.ndarray) -> np.ndarray:
     """f32 [N]: how much brighter the skin is than in the photo; less so where it creases more."""
-    normals = vertex_normals(placed, mask.triangles)
+    normals = vertex_normals(placed, submesh.triangles)
     ratio = np.clip(brightness(portrait.light, normals) / portrait.shade, 0.75, 1.25)
-    deeper = np.clip(np.maximum(concavity(placed, mask.triangles, normals), 0) - portrait.creases, 0, 0.04)
-    deeper[mask.neutral[:, 1] > mask.neutral[mask.landmarks[BETWEEN_BROWS], 1] + 1] *= FOREHEAD
-    return np.where(mask.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
+    deeper = np.clip(np.maximum(concavity(placed, submesh.triangles, normals), 0) - portrait.creases, 0, 0.04)
+    deeper[submesh.neutral[:, 1] > submesh.neutral[submesh.landmarks[BETWEEN_BROWS], 1] + 1] *= FOREHEAD
+    return np.where(submesh.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
 
 
-def repose(
-    kit: Facekit, mask: Mask, portrait: Portrait, expression: np.ndarray, target_points: np.ndarray | None = None
+def reexpress(
+    kit: Facekit,
+    submesh: FaceSubmesh,
+    portrait: Portrait,
+    expression: np.ndarray,
+    target_points: np.ndarray | None = None,
 ) -> Picture:
     """The portrait under expression coefficients [53]. target_points f32 [478, 2]: the landmarks of the pair's target,
     which tell where `ops.teeth` draws its teeth; None: this is the target."""
     fit, size = portrait.fit, len(portrait.real)
-    closed = blink(kit, mask, fit, portrait.base, expression, portrait.residual)
-    placed, screen, irises = pose_mesh(kit, mask, fit, portrait.base, closed.expression)
-    share = np.clip(openness(points_of(mask, screen, irises)) / portrait.gaps, 0, 1)
+    closed = blink(kit, submesh, fit, portrait.base, expression, portrait.residual)
+    placed, screen, irises = pose_mesh(kit, submesh, fit, portrait.base, closed.expression)
+    share = np.clip(openness(points_of(submesh, screen, irises)) / portrait.gaps, 0, 1)
     share[:2] = np.minimum(share[:2], 1 - closed.shut[::-1])
     screen[:, :2] += portrait.residual + np.tensordot(share, portrait.opening, 1)
-    lower_lids(mask, screen, closed)
-    points = points_of(mask, screen, irises) + stays(portrait.left_over, closed)
-    set_teeth(mask, screen, points if target_points is None else target_points, points)
+    lower_lids(submesh, screen, closed)
+    points = points_of(submesh, screen, irises) + stays(portrait.left_over, closed)
+    set_teeth(submesh, screen, points if target_points is None else target_points, points)
     near = np.zeros((2 * size, 2 * size), np.float32)
-    seen, weights = draw(screen, mask.triangles, 2 * size, near)
+    seen, weights = draw(screen, submesh.triangles, 2 * size, near)
     columns = np.empty((len(screen), COLUMNS), np.float32)
     columns[:, :2] = portrait.screen[:, :2] - screen[:, :2]
-    columns[:, 2] = relight(portrait, mask, placed)
-    columns[:, 3] = portrait.trust * (1 - fringe(mask) @ (closed.shut * shows_eyes(fit.landmarks)))
+    columns[:, 2] = relight(portrait, submesh, placed)
+    columns[:, 3] = portrait.trust * (1 - fringe(submesh) @ (closed.shut * shows_eyes(fit.landmarks)))
     columns[:, 4:7] = portrait.paint
-    for side, ball in enumerate(mask.balls):
-        columns[ball, 4:7] = directions(mask, side)
-    around = fade(seen, weights, mask.triangles, columns)
-    dim = shadowed(seen, mask.triangle_kind)
+    for side, ball in enumerate(submesh.balls):
+        columns[ball, 4:7] = directions(submesh, side)
+    around = fade(seen, weights, submesh.triangles, columns)
+    dim = shadowed(seen, submesh.triangle_kind)
     out = np.empty((2 * size, 2 * size, 3), np.float32)
     compose(
         portrait.photo,
         seen,
         weights,
-        mask.triangles,
-        mask.triangle_kind,
+        submesh.triangles,
+        submesh.triangle_kind,
         columns,
         around,
         dim,
@@ -110,10 +114,10 @@ def repose(
         out,
     )
     drawn = Drawn(screen, seen, weights, around, columns[:, 2])
-    return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(mask, seen), drawn)
+    return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(submesh, seen), drawn)
 
 
-def motion(mask: Mask, target: Drawn, truth: Drawn) -> tuple[np.ndarray, np.ndarray]:
+def motion(submesh: FaceSubmesh, target: Drawn, truth: Drawn) -> tuple[np.ndarray, np.ndarray]:
     """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units; and how much
     brighter it is there, less one: f16 [S / 2, S / 2].
 
@@ -124,8 +128,8 @@ def motion(mask: Mask, target: Drawn, truth: Drawn) -> tuple[np.ndarray, np.ndar
     side = len(truth.seen) // 4
     out = np.empty((side, side, 3), np.float32)
     change = np.c_[(target.screen - truth.screen)[:, :2], truth.light / target.light - 1]
-    kind, around = mask.triangle_kind, (target.around, truth.around)
-    _motion(truth.seen, truth.weights, target.seen, mask.triangles, kind, change, *around, out)
+    kind, around = submesh.triangle_kind, (target.around, truth.around)
+    _motion(truth.seen, truth.weights, target.seen, submesh.triangles, kind, change, *around, out)
     return out[..., :2].astype(np.float16), out[..., 2].astype(np.float16)
 
 

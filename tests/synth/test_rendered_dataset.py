@@ -13,7 +13,7 @@ train_data = pytest.importorskip("fetfast.train.data")
 from fetfast.cli.training import synth  # noqa: E402
 from fetfast.errors import MissingAsset  # noqa: E402
 from fetfast.face import Landmarker, crop_matrix  # noqa: E402
-from fetfast.synth import regions, rendered  # noqa: E402
+from fetfast.synth import regions, rendered_dataset  # noqa: E402
 from fetfast.synth.labels import classify  # noqa: E402
 
 COUNT, SIZE = 16, 96
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(made, facekit: Path, tm
     alone["source"][:] = made.arrays["source"]
     with threadpool_limits(1):
         for number in (1, 0):
-            rendered.fill_rows(facekit, tmp_path, SIZE, 5, 2, number)
+            rendered_dataset.fill_rows(facekit, tmp_path, SIZE, 5, 2, number)
     assert set(made.arrays) == {*train_data.ROWS, *KNOWN}
     for name, rows in train_data.Pairs.open(tmp_path).arrays.items():
         np.testing.assert_array_equal(rows, made.arrays[name], err_msg=name)
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(made, facekit: Path, tm
 def test_a_pair_is_one_person_and_the_source_another(made) -> None:
     arrays = made.arrays
     assert arrays["person"].tolist() == [n % 2 for n in range(COUNT)]
-    kept = [n for n in (0, 1) if rendered.held_out(Path(f"identity {n}"))]
+    kept = [n for n in (0, 1) if rendered_dataset.held_out(Path(f"identity {n}"))]
     assert made.about["held_out"] == kept and made.about["identities"] == 2
     if len(kept) != 1:
         assert (arrays["person"][arrays["source"]] == 1 - arrays["person"]).all()
@@ -71,13 +71,13 @@ def test_the_picture_is_the_crop_of_its_landmarks(made) -> None:
 
 
 def test_landmarks_lie_where_the_landmarker_sees_them(facekit: Path) -> None:
-    kit, charts = rendered.open_model(facekit)
+    kit, charts = rendered_dataset.open_model(facekit)
     landmarker, errors = Landmarker(threads=1), []
     for number in range(6):
         rng = np.random.default_rng([7, number])
         expression = np.zeros(53, np.float32)
         expression[kit.index("mouthSmile", "browInnerUp")] = 0.6
-        made = rendered.pair(kit, charts, rendered.person(kit, 7, number), expression, 192, rng)
+        made = rendered_dataset.pair(kit, charts, rendered_dataset.person(kit, 7, number), expression, 192, rng)
         for face in landmarker.detect(made["truth"])[:1]:
             points = made["driven_points"]
             away = np.linalg.norm(face.landmarks[:, :2] / 192 - points, axis=1)
@@ -99,18 +99,20 @@ def test_masks_know_lips_eyes_and_hair(made) -> None:
 
 
 def test_people_differ_and_are_the_same_again(facekit: Path) -> None:
-    kit, _ = rendered.open_model(facekit)
-    one, again, other = (rendered.person(kit, 1, n) for n in (3, 3, 4))
+    kit, _ = rendered_dataset.open_model(facekit)
+    one, again, other = (rendered_dataset.person(kit, 1, n) for n in (3, 3, 4))
     np.testing.assert_array_equal(one.shape, again.shape)
-    assert np.array_equal(one.look.skin, again.look.skin) and one.look.seed == again.look.seed
-    assert np.abs(one.shape - other.shape).mean() > 0.1 and not np.array_equal(one.look.skin, other.look.skin)
+    assert np.array_equal(one.appearance.skin, again.appearance.skin) and one.appearance.seed == again.appearance.seed
+    assert np.abs(one.shape - other.shape).mean() > 0.1 and not np.array_equal(
+        one.appearance.skin, other.appearance.skin
+    )
 
 
 def test_gaze_moves_the_iris_landmarks(facekit: Path) -> None:
-    kit, _ = rendered.open_model(facekit)
-    pose = rendered.random_pose(kit, kit.neutral, np.random.default_rng(0))
-    straight = rendered.landmarks(kit, kit.neutral, np.zeros((2, 2)), pose)
-    looking = rendered.landmarks(kit, kit.neutral, np.full((2, 2), (0.3, 0.0)), pose)
+    kit, _ = rendered_dataset.open_model(facekit)
+    pose = rendered_dataset.random_pose(kit, kit.neutral, np.random.default_rng(0))
+    straight = rendered_dataset.landmarks(kit, kit.neutral, np.zeros((2, 2)), pose)
+    looking = rendered_dataset.landmarks(kit, kit.neutral, np.full((2, 2), (0.3, 0.0)), pose)
     assert (looking[468:, 0] - straight[468:, 0] > 0.005).all()
     np.testing.assert_array_equal(looking[:468], straight[:468])
 
@@ -120,5 +122,5 @@ def test_what_synth_asks_for(shared: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(synth, [*arguments, "-o", str(tmp_path / "out")])
         assert result.exit_code == 2 and "give --facekit" in result.output
     with pytest.raises(MissingAsset):
-        rendered.generate(tmp_path / "absent.npz", tmp_path / "out", 4)
+        rendered_dataset.generate(tmp_path / "absent.npz", tmp_path / "out", 4)
     assert not (tmp_path / "out").exists()

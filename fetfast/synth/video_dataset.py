@@ -1,4 +1,4 @@
-"""Training pairs from videos: two frames of one person who holds still while the face moves (self-reenactment).
+"""Makes training pairs from videos: two frames of one person who holds still while the face moves (self-reenactment).
 
 The pairs are written as those of portraits are (`train/data.py`); what differs between the two frames of a pair beside
 the expression is noise to learning, so only frames with the head in nearly the same pose become pairs.
@@ -19,7 +19,7 @@ from fetfast.face import Landmarker, crop_matrix, to_crop
 from fetfast.face.pose import head_rotation
 from fetfast.ops.crop import crop, to_picture
 from fetfast.synth.labels import LABELS, classify
-from fetfast.synth.pairs import held_out
+from fetfast.synth.portrait_dataset import held_out
 from fetfast.video import frames
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")

@@ -1,4 +1,4 @@
-"""How a person, and the light on them, look; drawn by chance over the whole human range."""
+"""Draws at random how a person, and the light on them, look: over the whole human range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """How a person and the light on them look. Colours are linear RGB; `light` points to the key light."""
 
     skin: np.ndarray
@@ -53,7 +53,7 @@ HAIRS = np.array(
 EYES = np.array([[0.07, 0.03, 0.012], [0.14, 0.07, 0.025], [0.16, 0.13, 0.05], [0.10, 0.17, 0.12], [0.12, 0.20, 0.30]])
 
 
-def random_look(rng: np.random.Generator) -> Look:
+def random_appearance(rng: np.random.Generator) -> Appearance:
     """A person by chance, over the whole human range of skin tones."""
     tone = rng.uniform(0, 5)
     low, part = int(min(tone, 4)), tone - int(min(tone, 4))
@@ -68,7 +68,7 @@ def random_look(rng: np.random.Generator) -> Look:
     warm = rng.uniform(-0.12, 0.12)
     key = rng.uniform(0.6, 1.2) * np.array([1 + warm, 1, 1 - warm])
     ambient = rng.uniform(0.35, 0.75) * np.array([1 - warm, 1, 1 + warm])
-    return Look(
+    return Appearance(
         skin=skin,
         lips=skin * np.array([0.92, 0.62, 0.66]) * rng.uniform(0.75, 1.0),
         hair=hair,

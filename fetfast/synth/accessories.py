@@ -1,4 +1,4 @@
-"""Stand-ins that the morphable model lacks: hair and glasses, as meshes in the model's own space (cm)."""
+"""Meshes of hair and glasses, which the morphable model lacks, in the model's own space (cm)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fetfast.synth.camera import eyeballs
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.paint import fractal, step
+from fetfast.synth.materials import fractal, step
 from fetfast.synth.raster import vertex_normals
 
 # The lowest y (cm) that hair grows at, by angle round the head from the front (radians).
@@ -35,7 +35,7 @@ def scalp(kit: Facekit, shape: np.ndarray, field: np.ndarray, thickness: float, 
     return (shape[under] + normals * lift[:, None]).astype(np.float32), triangles, under
 
 
-def curtain(shape: np.ndarray, length: float, seed: int):
+def long_hair(shape: np.ndarray, length: float, seed: int):
     """Long hair: a sheet round the sides and the back of the head, open in front. Vertices [V, 3], triangles."""
     down, around = np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 90), indexing="ij")
     low = -length

@@ -1,4 +1,4 @@
-"""The part of the model that moves: the face within its oval, eyeballs, mouth; and what re-posing needs of it."""
+"""The sub-mesh of the morphable model that moves: the face within its oval, eyeballs, mouth; with tables."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fetfast.ops.face_mesh import CHAINS, SPACING
 from fetfast.synth.basis import IRISES, eyeball, iris
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import IDENTITIES, SKIN
-from fetfast.synth.jaws import carried, corners, flanks
-from fetfast.synth.paint import signed_distance
+from fetfast.synth.materials import signed_distance
 from fetfast.synth.regions import BACKGROUND, triangle_regions
+from fetfast.synth.teeth_geometry import carried, corners, flanks
 
 FACE, EYE_LEFT, EYE_RIGHT, SOCKET, TEETH, MOUTH = range(6)
 CROP = 25.0  # cm: about one crop side
@@ -31,7 +31,7 @@ EYE_EDGES = (
 
 
 @dataclass(frozen=True)
-class Mask:
+class FaceSubmesh:
     """Vertices and triangles of the moving part.
 
     neutral f32 [N, 3] cm, expressions f32 [53, N, 3], identities f32 [40, N, 3], triangles i32 [T, 3], kind u8 [N] and
@@ -68,7 +68,7 @@ class Mask:
     rims: np.ndarray
 
     @classmethod
-    def of(cls, kit: Facekit) -> Mask:
+    def of(cls, kit: Facekit) -> FaceSubmesh:
         names = {
             "Face": FACE, "IrisLeft": EYE_LEFT, "IrisRight": EYE_RIGHT, "Socket_eye_left": SOCKET,
             "Socket_eye_right": SOCKET, "Teeth": TEETH, "GumsTongue": MOUTH, "Socket_mouth": MOUTH,
@@ -116,10 +116,10 @@ class Mask:
         )
 
 
-def seen_regions(mask: Mask, seen: np.ndarray) -> np.ndarray:
+def seen_regions(submesh: FaceSubmesh, seen: np.ndarray) -> np.ndarray:
     """u8 [S, S] of the triangles seen [2 S, 2 S] (-1: none): what each pixel shows."""
     near = seen[::2, ::2]
-    return np.where(near >= 0, mask.regions[np.maximum(near, 0)], BACKGROUND).astype(np.uint8)
+    return np.where(near >= 0, submesh.regions[np.maximum(near, 0)], BACKGROUND).astype(np.uint8)
 
 
 def opened(kit: Facekit) -> np.ndarray:

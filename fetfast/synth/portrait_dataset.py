@@ -1,12 +1,12 @@
-"""Training pairs: a portrait under two expressions, made from portraits by the fitted morphable model.
+"""Makes training pairs from portraits: each person under two expressions, by the fitted morphable model.
 
     fetfast synth --facekit ict_facekit_f16.npz --portraits FOLDER -o PAIRS
 
 A pair is the target (B, e1), the truth (B, e2), and e2 as numbers and on another person's face (A, e2): that is the
-truth of another row, since rows in company share e2. Half of the pairs have the photo itself at one end, four in ten
-show a look-alike of the person at both; who is trained on has look-alikes with a share of other people's skin, too.
-The same seed gives the same bytes, with any number of workers: pair n belongs to portrait n modulo their number, its
-chance comes from (seed, n), what it shares from (seed, the lowest n in its company, 1), and with whom a portrait is
+truth of another row, since the rows of a group share e2. Half of the pairs have the photo itself at one end, four in
+ten show a look-alike of the person at both; who is trained on has look-alikes with a share of other people's skin,
+too. The same seed gives the same bytes, with any number of workers: pair n belongs to portrait n modulo their number,
+its chance comes from (seed, n), what it shares from (seed, the lowest n in its group, 1), and with whom a portrait is
 mixed from (seed, the portrait, 4).
 """
 
@@ -25,16 +25,16 @@ from tqdm import tqdm
 
 from fetfast import image
 from fetfast.errors import BadInput, NoFace
-from fetfast.synth.company import company, ring_of
 from fetfast.synth.expression import mirror_blendshapes, mirror_points, random_expression
+from fetfast.synth.expression_groups import expression_groups, group_of
+from fetfast.synth.face_submesh import TEETH, FaceSubmesh
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import IDENTITIES, Fit, fit_file
 from fetfast.synth.labels import LABELS, classify
-from fetfast.synth.mask import TEETH, Mask
 from fetfast.synth.occlude import OCCLUDED, occlude
 from fetfast.synth.portrait import Portrait, mixed, prepare
+from fetfast.synth.reexpress import as_photographed, motion, reexpress
 from fetfast.synth.regions import REGIONS
-from fetfast.synth.repose import as_photographed, motion, repose
 from fetfast.synth.workers import fill, pool
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -53,7 +53,7 @@ class Model:
     """The morphable model and all that is derived from it once per process."""
 
     kit: Facekit
-    mask: Mask
+    submesh: FaceSubmesh
     points: np.ndarray
     blendshapes: np.ndarray
 
@@ -62,7 +62,7 @@ class Model:
 def open_model(facekit: Path) -> Model:
     """The model, read once per process."""
     kit = Facekit.open(facekit)
-    return Model(kit, Mask.of(kit), mirror_points(kit), mirror_blendshapes())
+    return Model(kit, FaceSubmesh.of(kit), mirror_points(kit), mirror_blendshapes())
 
 
 def held_out(path: Path) -> bool:
@@ -71,25 +71,25 @@ def held_out(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What rows in company share: e2 f32 [53], whether all are mirrored, and the row whose truth is the photo itself
-    under its own expression (-1: none)."""
+class Group:
+    """What the rows of a group share: e2 f32 [53], whether all are mirrored, and the row whose truth is the photo
+    itself under its own expression (-1: none)."""
 
     expression: np.ndarray
     mirrored: bool
     photo: int
 
 
-def shared(kit: Facekit, fits: list[Fit], donors: np.ndarray, ring: list[int], seed: int) -> Shared:
-    """By the chance of the ring, so that each of its rows comes to the same. `fits` are the people's, by row modulo
-    their number."""
-    rng = np.random.default_rng([seed, ring[0], 1])
+def draw_group(kit: Facekit, fits: list[Fit], donors: np.ndarray, rows: list[int], seed: int) -> Group:
+    """Draws what these rows share, seeded by the first, so that each of them comes to the same. `fits` are
+    the people's, by row modulo their number."""
+    rng = np.random.default_rng([seed, rows[0], 1])
     mirrored, photo = bool(rng.random() < 0.5), -1
     expression = random_expression(kit, donors, rng)
-    if rng.random() < PHOTO * len(ring):
-        photo = ring[rng.integers(len(ring))]
+    if rng.random() < PHOTO * len(rows):
+        photo = rows[rng.integers(len(rows))]
         expression = fits[photo % len(fits)].expression
-    return Shared(expression, mirrored, photo)
+    return Group(expression, mirrored, photo)
 
 
 def pair(
@@ -111,12 +111,12 @@ def pair(
     if wanted is not None and chance >= PHOTO + 0.1:
         if alike and rng.random() < MIXED:
             portrait = alike[int(rng.integers(len(alike)))]
-        portrait = varied(model.mask, portrait, rng)
-    portrait = shaded(model.mask, portrait, rng.uniform(*SHADES))
+        portrait = varied(model.submesh, portrait, rng)
+    portrait = shaded(model.submesh, portrait, rng.uniform(*SHADES))
     first = None if is_photo else random_expression(model.kit, donors, rng)
     target, target_points, target_shapes, _, before = end(model, portrait, first)
     truth, driven_points, source_shapes, regions, after = end(model, portrait, wanted, target_points)
-    flow, light = motion(model.mask, before, after)
+    flow, light = motion(model.submesh, before, after)
     made = {
         "target": target, "truth": truth, "mask": regions, "flow": flow, "light": light,
         "target_points": target_points, "driven_points": driven_points,
@@ -133,16 +133,16 @@ def end(model: Model, portrait: Portrait, wanted: np.ndarray | None, target_poin
     target, or as the truth for a target that has these landmarks."""
     fit = portrait.fit
     if wanted is None:
-        return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions, as_photographed(model.mask, portrait)
+        return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions, as_photographed(model.submesh, portrait)
     if portrait.glasses:  # what moves the skin below the frame would bend it
         near, wanted = model.kit.index(*NEAR_GLASSES), wanted.copy()
         wanted[near] = fit.expression[near] + 0.2 * (wanted - fit.expression)[near]
-    made = repose(model.kit, model.mask, portrait, wanted, target_points)
+    made = reexpress(model.kit, model.submesh, portrait, wanted, target_points)
     return made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions, made.drawn
 
 
 def mirrored(model: Model, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The pair with left and right exchanged."""
+    """Exchanges left and right of a pair."""
     out = {}
     for name, value in pair.items():
         if name.endswith("points"):
@@ -156,9 +156,9 @@ def mirrored(model: Model, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return out
 
 
-def shaded(mask: Mask, portrait: Portrait, shade: float) -> Portrait:
-    """Whose teeth are brighter or duller by that factor, if the photo does not show them."""
-    teeth = mask.kind == TEETH
+def shaded(submesh: FaceSubmesh, portrait: Portrait, shade: float) -> Portrait:
+    """Multiplies the colour of the teeth by `shade`, unless the photo shows them."""
+    teeth = submesh.kind == TEETH
     if portrait.trust[teeth].any():
         return portrait
     paint = portrait.paint.copy()
@@ -166,17 +166,17 @@ def shaded(mask: Mask, portrait: Portrait, shade: float) -> Portrait:
     return replace(portrait, paint=paint)
 
 
-def varied(mask: Mask, portrait: Portrait, rng: np.random.Generator) -> Portrait:
-    """Somebody who resembles this person, the head turned a little: both ends of a pair that shows no photo."""
-    shape = np.tensordot(rng.normal(0, SHAPE, IDENTITIES).astype(np.float32), mask.identities, 1)
+def varied(submesh: FaceSubmesh, portrait: Portrait, rng: np.random.Generator) -> Portrait:
+    """Returns a look-alike: another identity nearby, the head turned a little; for both ends of a pair."""
+    shape = np.tensordot(rng.normal(0, SHAPE, IDENTITIES).astype(np.float32), submesh.identities, 1)
     # Glasses stand before the mesh that turns them: half as far.
     yaw, pitch = np.clip(rng.normal(0, TURN), -FARTHEST, FARTHEST) * (0.5 if portrait.glasses else 1)
     turned = portrait.fit.pose.turned(yaw, pitch)
     # About the head's own middle, which stays where it is.
-    middle = portrait.base[mask.landmarks].mean(0)
+    middle = portrait.base[submesh.landmarks].mean(0)
     moved = (portrait.fit.pose.place(middle[None]) - turned.place(middle[None]))[0]
     fit = replace(portrait.fit, rotation=turned.rotation, translation=turned.translation + moved)
-    return replace(portrait, fit=fit, base=portrait.base + shape - shape[mask.landmarks].mean(0))
+    return replace(portrait, fit=fit, base=portrait.base + shape - shape[submesh.landmarks].mean(0))
 
 
 def generate(
@@ -209,7 +209,7 @@ def generate(
             "regions": REGIONS, "labels": LABELS,
         }  # fmt: skip
         arrays = data.create(folder, count, size, about, data.OPTIONAL)
-        arrays["source"][:] = company(count, len(found), kept, seed)
+        arrays["source"][:] = expression_groups(count, len(found), kept, seed)
         made = fill(run, partial(fill_rows, facekit, folder, found, size, seed), len(found), count)
     return made | {"portraits": len(found)}
 
@@ -217,16 +217,16 @@ def generate(
 def people_like(
     model: Model, portrait: Portrait, found: list[tuple[Path, Fit]], size: int, seed: list[int]
 ) -> list[Portrait]:
-    """This one's share of ALIKE people, each between this one and another who is trained on: few faces are soon learned
-    by heart. Where there are many people, none. Glasses do not mix."""
+    """Blends this portrait with others that are trained on, ALIKE in all: few faces are soon learned by heart. Where
+    there are many people, none. Glasses do not mix."""
     rng = np.random.default_rng([*seed, 4])
     others = [(file, fit) for file, fit in found if not held_out(file) and fit is not portrait.fit]
     out: list[Portrait] = []
     for n in rng.permutation(len(others))[: ALIKE // len(found)] if not portrait.glasses else ():
         file, fit = others[n]
-        other = prepare(model.kit, model.mask, image.load(file), fit, size)
+        other = prepare(model.kit, model.submesh, image.load(file), fit, size)
         if not other.glasses:
-            out.append(mixed(model.kit, model.mask, portrait, other, rng.uniform(*SHARES)))
+            out.append(mixed(model.kit, model.submesh, portrait, other, rng.uniform(*SHARES)))
     return out
 
 
@@ -244,15 +244,15 @@ def fill_rows(facekit: Path, folder: Path, found: list[tuple[Path, Fit]], size: 
     # Expressions of people held out are shown only on people held out.
     donors = np.stack([other.expression for path, other in found if held_out(file) or not held_out(path)])
     arrays = {p.stem: np.load(p, mmap_mode="r+", allow_pickle=False) for p in folder.glob("*.npy")}
-    portrait = prepare(model.kit, model.mask, image.load(file), fit, size)
+    portrait = prepare(model.kit, model.submesh, image.load(file), fit, size)
     alike = [] if held_out(file) else people_like(model, portrait, found, size, [seed, person])
     fits = [other for _, other in found]
     start = time.process_time()
     for row in range(person, len(arrays["person"]), len(found)):
-        common = shared(model.kit, fits, donors, ring_of(arrays["source"], row), seed)
-        wanted = None if row == common.photo else common.expression
+        group = draw_group(model.kit, fits, donors, group_of(arrays["source"], row), seed)
+        wanted = None if row == group.photo else group.expression
         made = pair(model, portrait, donors, wanted, np.random.default_rng([seed, row]), alike)
-        for name, value in (mirrored(model, made) if common.mirrored else made).items():
+        for name, value in (mirrored(model, made) if group.mirrored else made).items():
             arrays[name][row] = value
         arrays["person"][row] = person
     return time.process_time() - start

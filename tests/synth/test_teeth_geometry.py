@@ -9,30 +9,30 @@ from people import pair_of, wearing
 
 from fetfast.ops.teeth import LOWER, POINTS, UPPER
 from fetfast.ops.teeth import weights as teeth_of
-from fetfast.synth import jaws, pairs, teeth
+from fetfast.synth import portrait_dataset, teeth, teeth_geometry
 from fetfast.synth.expression import CLENCHED, SMILE, SMILES, random_expression
+from fetfast.synth.face_submesh import FACE, MOUTH, TEETH
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.mask import FACE, MOUTH, TEETH
 from fetfast.synth.portrait import Portrait
 from fetfast.synth.raster import vertex_normals
-from fetfast.synth.rendered import NOBODY, SPREAD, random_pose
-from fetfast.synth.repose import repose
+from fetfast.synth.reexpress import reexpress
+from fetfast.synth.rendered_dataset import NOBODY, SPREAD, random_pose
 from fetfast.synth.teeth import SEEDS, SKIN, TURNED
 
 
 @pytest.fixture(scope="module")
-def kit(model: pairs.Model) -> Facekit:
+def kit(model: portrait_dataset.Model) -> Facekit:
     return model.kit
 
 
 def test_thirty_two_teeth(kit: Facekit) -> None:
-    found = jaws.separate(kit)
+    found = teeth_geometry.separate(kit)
     assert len(found) == 32 and sum(map(len, found)) == kit.parts("Teeth").sum()
 
 
 @pytest.mark.parametrize(("upper", "count"), [(True, UPPER), (False, LOWER)])
 def test_points_between_teeth(kit: Facekit, upper: bool, count: int) -> None:
-    rows = jaws.row(kit, upper)
+    rows = teeth_geometry.row(kit, upper)
     assert rows.shape == (2 * (count + 1), 2)
     x, y, z = kit.neutral[rows].mean(1).T
     bite, gums = slice(0, count + 1), slice(count + 1, None)
@@ -44,9 +44,9 @@ def test_points_between_teeth(kit: Facekit, upper: bool, count: int) -> None:
 
 def test_sixteen_teeth_stand_in_each_jaw(kit: Facekit) -> None:
     """By what stays as the jaw opens, and by their heights: the rows overlap, teeth as a whole do not."""
-    upper = jaws.is_upper(kit)
+    upper = teeth_geometry.is_upper(kit)
     heights = {True: [], False: []}
-    for tooth in jaws.separate(kit):
+    for tooth in teeth_geometry.separate(kit):
         assert len(set(upper[tooth])) == 1, "a tooth as a whole"
         heights[bool(upper[tooth][0])].append(kit.neutral[tooth, 1].mean())
     assert len(heights[True]) == len(heights[False]) == 16 and min(heights[True]) > max(heights[False])
@@ -54,7 +54,7 @@ def test_sixteen_teeth_stand_in_each_jaw(kit: Facekit) -> None:
 
 def test_the_table_that_ships_finds_the_model_s_teeth(kit: Facekit) -> None:
     """On faces it was not made of, the head turned a little meanwhile, within half a tooth."""
-    corners = jaws.corners(kit)
+    corners = teeth_geometry.corners(kit)
     rng = np.random.default_rng(SEEDS)
     off, unaware = [], []
     for _ in range(25):
@@ -95,7 +95,7 @@ def test_photographed_teeth_end_where_they_are_drawn(shared: Path, monkeypatch: 
     assert below() > 0.01, "those of the model as it comes"
 
 
-def test_the_table_is_whole_and_knows_no_sides(model: pairs.Model) -> None:
+def test_the_table_is_whole_and_knows_no_sides(model: portrait_dataset.Model) -> None:
     table = teeth_of()
     assert np.allclose(table.reshape(POINTS, 2, -1).sum(2), (1, 0), atol=2e-5)  # f32, 478 of them
     rows = np.split(np.arange(POINTS), np.cumsum([UPPER + 1, UPPER + 1, LOWER + 1]))
@@ -104,54 +104,54 @@ def test_the_table_is_whole_and_knows_no_sides(model: pairs.Model) -> None:
     assert np.abs(mirrored - table).max() < 1e-3 < table.max()
 
 
-def test_teeth_go_with_their_own_jaw_and_skin_with_none(model: pairs.Model) -> None:
-    mask = model.mask
-    with_teeth = np.zeros((len(mask.kind), POINTS), np.float32)
-    with_teeth[mask.jaws] = mask.with_teeth
-    assert not with_teeth[mask.kind == FACE].any()
-    front = (mask.kind == TEETH) & (mask.neutral[:, 2] > 8.5)
+def test_teeth_go_with_their_own_jaw_and_skin_with_none(model: portrait_dataset.Model) -> None:
+    submesh = model.submesh
+    with_teeth = np.zeros((len(submesh.kind), POINTS), np.float32)
+    with_teeth[submesh.jaws] = submesh.with_teeth
+    assert not with_teeth[submesh.kind == FACE].any()
+    front = (submesh.kind == TEETH) & (submesh.neutral[:, 2] > 8.5)
     assert np.allclose(with_teeth[front].sum(1), 1, atol=1e-4) and front.sum() > 1000
     assert with_teeth.max() <= 1.0001 and with_teeth.min() >= 0
-    gums = (mask.kind == MOUTH) & (with_teeth.sum(1) > 0.8)
-    assert 100 < gums.sum() < 0.5 * (mask.kind == MOUTH).sum(), "those next to the front teeth, not the tongue"
+    gums = (submesh.kind == MOUTH) & (with_teeth.sum(1) > 0.8)
+    assert 100 < gums.sum() < 0.5 * (submesh.kind == MOUTH).sum(), "those next to the front teeth, not the tongue"
     points, up = np.arange(POINTS), 2 * (UPPER + 1)
     for point in points:
         other = slice(up, None) if point < up else slice(0, up)
-        assert not with_teeth[mask.teeth[point], other].any()
+        assert not with_teeth[submesh.teeth[point], other].any()
 
 
-def test_teeth_of_a_pair_stand_where_they_are_drawn(model: pairs.Model, portrait_128: Portrait) -> None:
+def test_teeth_of_a_pair_stand_where_they_are_drawn(model: portrait_dataset.Model, portrait_128: Portrait) -> None:
     """Nearly: the shift is a mean over neighbours. Without it they are as far off as the table from this face's."""
-    mask, before = model.mask, portrait_128.fit.landmarks
+    submesh, before = model.submesh, portrait_128.fit.landmarks
     expression = wearing(model, portrait_128.fit.expression, mouthSmile=0.8, mouthUpperUp=0.6, jawOpen=0.6)
 
-    def miss(mask, target_points) -> float:
-        made = repose(model.kit, mask, portrait_128, expression, target_points)
-        there = made.drawn.screen[mask.teeth, :2].mean(1)
+    def miss(submesh, target_points) -> float:
+        made = reexpress(model.kit, submesh, portrait_128, expression, target_points)
+        there = made.drawn.screen[submesh.teeth, :2].mean(1)
         drawn = teeth_of() @ np.concatenate((made.points, before))
         return 128 * float(np.linalg.norm(drawn - there, axis=1).mean())
 
-    assert miss(mask, before) < 0.1
-    assert miss(mask, None) > 0.2, "as a target they stand elsewhere"
-    assert miss(replace(mask, with_teeth=0 * mask.with_teeth), before) > 0.5
+    assert miss(submesh, before) < 0.1
+    assert miss(submesh, None) > 0.2, "as a target they stand elsewhere"
+    assert miss(replace(submesh, with_teeth=0 * submesh.with_teeth), before) > 0.5
 
 
-def test_teeth_of_the_photo_stand_where_they_are_drawn(model: pairs.Model, portrait_128: Portrait) -> None:
+def test_teeth_of_the_photo_stand_where_they_are_drawn(model: portrait_dataset.Model, portrait_128: Portrait) -> None:
     wanted = teeth_of() @ np.concatenate((portrait_128.fit.landmarks,) * 2)
-    there = portrait_128.screen[model.mask.teeth, :2].mean(1)
+    there = portrait_128.screen[model.submesh.teeth, :2].mean(1)
     assert 128 * np.linalg.norm(wanted - there, axis=1).mean() < 0.1
 
 
 def test_a_pair_s_truth_knows_its_target_and_its_teeth_their_shade(
-    model: pairs.Model, portrait_128: Portrait, monkeypatch: pytest.MonkeyPatch
+    model: portrait_dataset.Model, portrait_128: Portrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, enamel = [], model.mask.kind == TEETH
+    given, enamel = [], model.submesh.kind == TEETH
 
-    def spy(kit, mask, portrait, expression, target_points=None):
+    def spy(kit, submesh, portrait, expression, target_points=None):
         given.append((portrait.paint[enamel].mean(), target_points))
-        return repose(kit, mask, portrait, expression, target_points)
+        return reexpress(kit, submesh, portrait, expression, target_points)
 
-    monkeypatch.setattr(pairs, "repose", spy)
+    monkeypatch.setattr(portrait_dataset, "reexpress", spy)
     made = [pair_of(model, portrait_128, seed) for seed in range(4)]
     truths = [points for _, points in given if points is not None]
     assert len(truths) == len(made) and all(
@@ -161,26 +161,26 @@ def test_a_pair_s_truth_knows_its_target_and_its_teeth_their_shade(
     assert len(shades) == len(made), "one for both ends of a pair"
 
 
-def test_a_tooth_is_darker_towards_its_neighbours(model: pairs.Model, portrait_128: Portrait) -> None:
+def test_a_tooth_is_darker_towards_its_neighbours(model: portrait_dataset.Model, portrait_128: Portrait) -> None:
     """Where it faces the camera, too."""
-    mask, normals = model.mask, vertex_normals(model.mask.neutral, model.mask.triangles)
-    front = (mask.kind == TEETH) & (mask.neutral[:, 2] > 9.5) & (normals[:, 2] > 0.6)
+    submesh, normals = model.submesh, vertex_normals(model.submesh.neutral, model.submesh.triangles)
+    front = (submesh.kind == TEETH) & (submesh.neutral[:, 2] > 9.5) & (normals[:, 2] > 0.6)
     paint = portrait_128.paint.mean(1)
-    middle, edge = paint[front & (mask.flanks < 0.4)], paint[front & (mask.flanks > 0.9)]
+    middle, edge = paint[front & (submesh.flanks < 0.4)], paint[front & (submesh.flanks > 0.9)]
     assert len(middle) > 30 and len(edge) > 30, "front teeth"
     assert np.median(edge) < 0.93 * np.median(middle)
 
 
-def test_shades_differ_where_the_photo_shows_no_teeth(model: pairs.Model, portrait_128: Portrait) -> None:
-    mask, enamel = model.mask, model.mask.kind == TEETH
+def test_shades_differ_where_the_photo_shows_no_teeth(model: portrait_dataset.Model, portrait_128: Portrait) -> None:
+    submesh, enamel = model.submesh, model.submesh.kind == TEETH
     assert not portrait_128.trust[enamel].any(), "this portrait's lips are closed"
-    dull = pairs.shaded(mask, portrait_128, 0.5)
+    dull = portrait_dataset.shaded(submesh, portrait_128, 0.5)
     assert np.allclose(dull.paint[enamel], portrait_128.paint[enamel] / 2)
     assert np.array_equal(dull.paint[~enamel], portrait_128.paint[~enamel])
     trust = portrait_128.trust.copy()
     trust[np.flatnonzero(enamel)[0]] = 1
     smiling = replace(portrait_128, trust=trust)
-    assert pairs.shaded(mask, smiling, 0.5) is smiling
+    assert portrait_dataset.shaded(submesh, smiling, 0.5) is smiling
 
 
 def test_a_fifth_of_the_expressions_are_smiles_that_show_teeth(kit: Facekit) -> None:

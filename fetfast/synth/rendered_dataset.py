@@ -1,9 +1,9 @@
-"""Training pairs of nobody: the morphable model alone, painted, lit and dressed by chance.
+"""Makes training pairs of rendered people who do not exist: the morphable model under random materials and light.
 
     fetfast synth --facekit ict_facekit_f16.npz -o PAIRS
 
 A person is an identity, a skin, lips, brows, hair and glasses drawn from (seed, person); light, background and pose are
-the pair's own. Rows in company share e2, as those of portraits do (`pairs.py`); the landmarks are exact.
+the pair's own. The rows of a group share e2, as those of portraits do (`portrait_dataset.py`); the landmarks are exact.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 
 from fetfast.face import crop_matrix
+from fetfast.synth.appearance import Appearance, random_appearance
 from fetfast.synth.basis import iris
 from fetfast.synth.camera import Pose, eyeballs, rotation_matrix, rotation_vector
-from fetfast.synth.company import company, ring_of
 from fetfast.synth.expression import random_expression
+from fetfast.synth.expression_groups import expression_groups, group_of
+from fetfast.synth.face_submesh import iris_rows
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.fit import SKIN
 from fetfast.synth.labels import LABELS, classify
-from fetfast.synth.look import Look, random_look
-from fetfast.synth.mask import iris_rows
+from fetfast.synth.materials import Charts
 from fetfast.synth.occlude import OCCLUDED, occlude
-from fetfast.synth.paint import Charts
-from fetfast.synth.pairs import held_out
-from fetfast.synth.portrait import look_of
+from fetfast.synth.portrait import gaze_of
+from fetfast.synth.portrait_dataset import held_out
 from fetfast.synth.regions import REGIONS
 from fetfast.synth.render import render
 from fetfast.synth.workers import fill, pool
@@ -43,10 +43,10 @@ NOBODY = np.zeros((0, 53), np.float32)  # whose expressions might be borrowed
 
 @dataclass(frozen=True)
 class Person:
-    """Nobody in particular: shape f32 [N, 3] without expression, and looks."""
+    """A random identity: shape f32 [N, 3] without expression, and appearance."""
 
     shape: np.ndarray
-    look: Look
+    appearance: Appearance
 
 
 @cache
@@ -57,10 +57,10 @@ def open_model(facekit: Path) -> tuple[Facekit, Charts]:
 
 
 def person(kit: Facekit, seed: int, number: int) -> Person:
-    """The same for the same seed and number."""
+    """Draws an identity; the same for the same seed and number."""
     rng = np.random.default_rng([seed, number, 3])
     identity = rng.normal(0, SPREAD, len(kit.identities))
-    return Person(kit.shape(identity, np.zeros(len(kit.expression_names))), random_look(rng))
+    return Person(kit.shape(identity, np.zeros(len(kit.expression_names))), random_appearance(rng))
 
 
 def landmarks(kit: Facekit, shape: np.ndarray, gaze: np.ndarray, pose: Pose) -> np.ndarray:
@@ -90,9 +90,9 @@ def pair(
     kit: Facekit, charts: Charts, who: Person, wanted: np.ndarray, size: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """One pair of this person, with expression coefficients `wanted` f32 [53] in the truth; see `train/data.py`."""
-    at_hand = random_look(rng)
-    look = replace(
-        who.look, light=at_hand.light, key=at_hand.key, ambient=at_hand.ambient, background=at_hand.background
+    at_hand = random_appearance(rng)
+    appearance = replace(
+        who.appearance, light=at_hand.light, key=at_hand.key, ambient=at_hand.ambient, background=at_hand.background
     )
     first = random_expression(kit, NOBODY, rng)
     pose = random_pose(kit, kit.express(who.shape, first), rng)
@@ -102,8 +102,8 @@ def pair(
         (first, "target", "target_points", "target_blendshapes"),
         (wanted, "truth", "driven_points", "source_blendshapes"),
     ):
-        shape, gaze = kit.express(who.shape, expression), look_of(kit, expression)
-        made[image], made["mask"] = render(kit, charts, shape, gaze, screen, look, size)
+        shape, gaze = kit.express(who.shape, expression), gaze_of(kit, expression)
+        made[image], made["mask"] = render(kit, charts, shape, gaze, screen, appearance, size)
         made[points] = landmarks(kit, shape, gaze, pose)
         made[shapes] = expression @ kit.to_blendshapes
     made["label"] = np.array(classify(made["source_blendshapes"]))
@@ -130,7 +130,7 @@ def generate(
     }  # fmt: skip
     Facekit.open(facekit)  # so that a file that is no model is told before a process starts
     arrays = data.create(folder, count, size, about, ("source", "mask", "label"))
-    arrays["source"][:] = company(count, people, kept, seed)
+    arrays["source"][:] = expression_groups(count, people, kept, seed)
     with pool(workers) as run:
         made = fill(run, partial(fill_rows, facekit, folder, size, seed, people), people, count)
     return made | {"identities": people}
@@ -143,8 +143,8 @@ def fill_rows(facekit: Path, folder: Path, size: int, seed: int, people: int, nu
     start = time.process_time()
     who = person(kit, seed, number)
     for row in range(number, len(arrays["person"]), people):
-        ring = ring_of(arrays["source"], row)
-        wanted = random_expression(kit, NOBODY, np.random.default_rng([seed, ring[0], 1]))
+        group = group_of(arrays["source"], row)
+        wanted = random_expression(kit, NOBODY, np.random.default_rng([seed, group[0], 1]))
         for name, value in pair(kit, charts, who, wanted, size, np.random.default_rng([seed, row])).items():
             arrays[name][row] = value
         arrays["person"][row] = number
