@@ -111,7 +111,7 @@ def _backend(case: Case, name: str, precision: str) -> dict[str, Net]:
     for wanted in ("fp32", precision):  # what no plan can run on is the better reason
         if reason := module.why_not(plan_of(case, wanted), None):
             raise Unavailable(reason)
-    threads = {"threads": measure.threads()} if name == "openvino" else {}
+    threads = {"threads": measure.threads()} if module.THREADS else {}
     return module.load(plan_of(case, precision), None, **threads)
 
 

@@ -21,8 +21,7 @@ from fetfast.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 CODE = ("fetfast", "kernels", "csrc")  # what figures depend on: a change elsewhere does not make them dirty
-PACKAGES = ("numpy", "openvino", "onnx", "safetensors", "pillow", "torch", "triton", "cupy-cuda13x", "onnxruntime",
-            "tensorrt", "tensorrt-rtx-cu13", "av", "opencv-python-headless")  # fmt: skip
+PACKAGES = ("numpy", "onnx", "safetensors", "pillow", "onnxruntime", "av", "opencv-python-headless")  # and backends'
 
 
 def machine() -> dict[str, Any]:
@@ -60,7 +59,7 @@ def short(name: str) -> str:
 def versions() -> dict[str, str | None]:
     """Of each package that matters here, None where it is not installed."""
     found: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *backends.declared("PACKAGES")):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
