@@ -108,7 +108,7 @@ def programme(call: int, dry: bool, end: float, out: Path) -> list[Row]:
     bench = gpu_cases.Bench(dry)
     net, kernel, stream = gpu_networks.Networks(bench).row, gpu_cases.row, gpu_stream.row
     small, large = ("1", "32") if not dry else ("1", "1")
-    cases = gpu_cases.cases(bench)
+    cases = gpu_cases.of_batch(bench)
 
     def kernels(batch: str, way: Callable[..., dict[str, Any]] = kernel, seconds: float = 8) -> list[Row]:
         return [Row(name, seconds, lambda make=make: way(bench, make())) for name, make in cases[int(batch)].items()]

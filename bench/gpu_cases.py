@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import plain
+import cases
+import numpy as np
 import torch
 import torch.nn.functional as F
 from cases import error
 from torch import Tensor
 
-from fetfast.ops import heatmap
 from fetfast.ops.conv import Affine, Filter, conv
 from fetfast.ops.face_mesh import EDGES
 from fetfast.ops.norm_act import norm_act, norm_act_reference, statistics
@@ -106,7 +106,7 @@ def compiled(bench: Bench, case: Case) -> dict[str, Any]:
     return {"error": off, "ok": off < 2.0**-7, "times": times}
 
 
-def cases(bench: Bench) -> dict[int, dict[str, Callable[[], Case]]]:
+def of_batch(bench: Bench) -> dict[int, dict[str, Callable[[], Case]]]:
     """Batch size -> name -> what makes the case; a convolution of the network that ships comes first."""
     dry = bench.dry
     small, large = (2, 4) if dry else (32, 256)
@@ -169,45 +169,32 @@ class Cases:
         ours, eager = (lambda *data, way=way: way(*parts(*data)) for way in (upcat, upcat_reference))
         return Case(self.sets(make, moved), ours, eager, eager, moved)
 
-    def points(self, B: int, K: int) -> Tensor:
-        return 0.5 + 0.2 * torch.randn(B, K, 2, device=self.place)
+    def map_case(self, make: Callable[[], cases.Case], out: Tensor) -> Case:
+        """A map of landmarks, drawn into a network's input."""
+        drawn = [make() for _ in range(4)]
+        plain = drawn[0].plain(self.place)
+
+        def eager(*data: Any) -> Tensor:
+            y = plain(*data)
+            return y if y.dtype == torch.float64 else y.to(out.dtype)
+
+        data = [case.tensors(self.place) for case in drawn]
+        moved = out.numel() * out.element_size()
+        return Case(data, partial(drawn[0].ours, out=out), eager, eager, moved, drawn[0].operations)
 
     def flow_case(self, B: int, K: int, S: int) -> Case:
-        widths = torch.full((K,), 0.03, device=self.place)
-        out = self.random(B, 10, S, S)[:, 8:]  # a slice of a network's input
-
-        def eager(source: Tensor, driven: Tensor) -> Tensor:
-            return plain.first_flow(source, driven, widths, S)
-
-        data = [(self.points(B, K), self.points(B, K)) for _ in range(4)]
-        ours = lambda source, driven: heatmap.first_flow(source, driven, S, out, widths)  # noqa: E731
-        return Case(data, ours, lambda *d: eager(*d).to(HALF), eager,
-                    2 * B * 2 * S * S, 6 * B * K * S * S)  # fmt: skip
+        widths = np.full(K, 0.03, np.float32)
+        return self.map_case(lambda: cases.flow_case(points(B, K), points(B, K), S, widths),
+                             self.random(B, 10, S, S)[:, 8:])  # fmt: skip
 
     def gaussians_case(self, B: int, K: int, S: int, channels_last: bool) -> Case:
-        out = torch.empty(B, K, S, S, dtype=HALF, device=self.place)
-        if channels_last:
-            out = out.contiguous(memory_format=torch.channels_last)
-
-        def eager(points: Tensor) -> Tensor:
-            maps = plain.gaussians(points, S, 0.02)
-            return maps if points.dtype == torch.float64 else maps.to(out.dtype)
-
-        data = [(self.points(B, K),) for _ in range(2)]
-        ours = lambda points: heatmap.gaussians(points, S, 0.02, None, out)  # noqa: E731
-        return Case(data, ours, eager, eager, 2 * B * K * S * S)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        out = torch.empty(B, K, S, S, dtype=HALF, device=self.place, memory_format=layout)
+        return self.map_case(lambda: cases.gaussians_case(points(B, K), S), out)
 
     def contours_case(self, B: int, S: int) -> Case:
-        out = self.random(B, 8, S, S)[:, 3:4]
-        data = [(self.points(B, 478),) for _ in range(4)]
-        edges = torch.tensor(EDGES[:: 16 if self.bench.dry else 1], dtype=torch.int32, device=self.place)
-
-        def eager(points: Tensor) -> Tensor:
-            drawn = plain.contours(points, S, edges)
-            return drawn if points.dtype == torch.float64 else drawn.to(HALF)
-
-        ours = lambda points: heatmap.contours(points, S, out, edges)  # noqa: E731
-        return Case(data, ours, eager, eager, 2 * B * S * S)
+        edges = np.array(EDGES[:: 16 if self.bench.dry else 1], np.int32)
+        return self.map_case(lambda: cases.contours_case(points(B, 478), S, edges), self.random(B, 8, S, S)[:, 3:4])
 
     def conv_case(self, kind: str, B: int, CA: int, CB: int, N: int, S: int) -> Case:
         k, stride, transposed = {"3x3": (3, 1, False), "4x4 down": (4, 2, False), "4x4 up": (4, 2, True)}[kind]
@@ -247,6 +234,10 @@ class Cases:
             return F.conv2d(x, weight, None, stride, (k - 1) // 2)
 
         return Case(data, ours, eager, eager, moved, flops, library)
+
+
+def points(B: int, K: int) -> np.ndarray:
+    return (0.5 + 0.2 * torch.randn(B, K, 2)).numpy()
 
 
 def _in_f64(value: Any) -> Any:

@@ -112,7 +112,7 @@ def warm(dry: bool, part: str) -> None:
     """Compiles what a part of the programme will need, into Triton's cache, by running it once."""
     bench = Bench(dry, one_set=True)
     if part == "kernels":
-        for make in (make for cases in gpu_cases.cases(bench).values() for make in cases.values()):
+        for make in (make for cases in gpu_cases.of_batch(bench).values() for make in cases.values()):
             case = make()
             case.ours(*case.sets[0])
         return
