@@ -29,12 +29,11 @@ from typing import Any
 import measure
 import pytest
 import torch
-from measure import Row, Timing
+from measure import About, Row, Timing
 from plans import BASE
 from ways import ORT, OURS, PLACE, WAYS, Call, Case, call, error, exact, inputs_of
 
 from fetfast.backends import eager
-from fetfast.errors import FetfastError
 from fetfast.models import FAMILIES, family
 from fetfast.plan import Plan
 from fetfast.spec import Spec, Stage
@@ -45,8 +44,6 @@ CPU = PLACE.type == "cpu"
 ROUNDING = {"fp32": 2.0**-24 if CPU else 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-9}
 # Of eager PyTorch, and of int8, with which there is nothing to compare: more than that is no rounding but a fault.
 PLAUSIBLE = {"fp32": 2.0**-14 if CPU else 2.0**-6, "fp16": 2.0**-6, "bf16": 2.0**-4, "int8": 2.0**-2}
-
-About = dict[str, dict[str, Any]]  # way -> what its row says: its error, why it was skipped, or how it is wrong
 
 
 def cases() -> dict[str, Callable[[], Case]]:
@@ -80,24 +77,13 @@ def prepared(case: Case, wanted: list[str]) -> tuple[dict[str, Call], About]:
     """The calls that are right, by way, and about each way."""
     inputs = inputs_of(case.spec)
     truth = exact(case, inputs)
-    calls: dict[str, Call] = {}
-    about: About = {}
-    for way in wanted:
-        what, precision = way.split()
-        if case.precise and precision != "fp32":
-            continue
-        try:
-            run = call(case, way, inputs)
-        except FetfastError as reason:
-            about[way] = {"skipped": str(reason)}
-            continue
-        off = error(run(), truth)
-        about[way] = {"error": off}
-        if off > (allowed := may(what, precision, about)):
-            about[way]["wrong"] = f"{way} is off by {off:.2g}, allowed {allowed:.2g}"
-        else:
-            calls[way] = run
-    return calls, about
+    ways = [way for way in wanted if not case.precise or way.endswith(" fp32")]
+    return measure.checked(
+        ways,
+        lambda way: call(case, way, inputs),
+        lambda got: error(got, truth),
+        lambda way, about: may(*way.split(), about),
+    )
 
 
 def may(what: str, precision: str, about: About) -> float:
@@ -185,12 +171,7 @@ def checked(case: str) -> tuple[dict[str, Call], About]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", cases())
 def test_network(benchmark, case, way):
-    calls, about = checked(case)
-    why = about.get(way, {"skipped": "f32 at every precision"})
-    assert "wrong" not in why, why["wrong"]
-    if way not in calls:
-        pytest.skip(why["skipped"])
-    benchmark(calls[way])
+    measure.benchmark(benchmark, way, *checked(case))
 
 
 if __name__ == "__main__":

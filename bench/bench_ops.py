@@ -24,11 +24,10 @@ import measure
 import pytest
 import torch
 from cases import Case, error
-from measure import Row
+from measure import About, Call, Row
 from ways import PLACE, check_compiler
 
 from fetfast import _native
-from fetfast.errors import Unavailable
 
 WAYS: tuple[str, ...] = ("eager", "torch.compile", "ours")
 SIZES = {"small": 128, "paper": 256}
@@ -55,10 +54,10 @@ class Op:
         return cls(case.name, ours, case.plain(PLACE), tensors, case.computed, case.slack, case.alike)
 
 
-def ops(sizes: dict[str, int] = SIZES) -> Iterator[Op]:
-    yield from map(Op.of, cases.between())
+def of_sizes(sizes: dict[str, int] = SIZES) -> Iterator[Case]:
+    yield from cases.between()
     for S in sizes.values():
-        yield from map(Op.of, cases.network(S))
+        yield from cases.network(S)
 
 
 def compiled(op: Op) -> Callable[..., Any]:
@@ -69,27 +68,18 @@ def compiled(op: Op) -> Callable[..., Any]:
     return torch.compile(op.eager, dynamic=False, mode=mode)
 
 
-def prepared(op: Op, wanted: tuple[str, ...]) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, Any]]]:
-    """The calls that are right, by way, and what each way's row says: its error, why it is skipped, how it is wrong."""
+def prepared(op: Op, wanted: tuple[str, ...]) -> tuple[dict[str, Call], About]:
+    """The calls that are right, by way, and about each way."""
     exact = op.exact()
-    calls: dict[str, Callable[[], Any]] = {}
-    about: dict[str, dict[str, Any]] = {}
-    plain_error = error(op.eager(*op.tensors), exact)
-    for way in wanted:
-        try:
-            call = op.ours if way == "ours" else partial(op.eager if way == "eager" else compiled(op), *op.tensors)
-        except Unavailable as reason:
-            about[way] = {"skipped": str(reason)}
-            continue
-        allowed = 2 * plain_error + op.slack
-        if op.alike is not None:
-            allowed = op.slack if way == "ours" else op.alike
-        about[way] = {"error": error(call(), exact)}
-        if about[way]["error"] > allowed:
-            about[way]["wrong"] = f"{way} is off by {about[way]['error']:.2g}, allowed {allowed:.2g}"
-        else:
-            calls[way] = call
-    return calls, about
+    plain = error(op.eager(*op.tensors), exact)
+
+    def call(way: str) -> Call:
+        return op.ours if way == "ours" else partial(op.eager if way == "eager" else compiled(op), *op.tensors)
+
+    def allowed(way: str, _: About) -> float:
+        return 2 * plain + op.slack if op.alike is None else op.slack if way == "ours" else op.alike
+
+    return measure.checked(wanted, call, lambda got: error(got, exact), allowed)
 
 
 def main() -> int:
@@ -101,11 +91,11 @@ def main() -> int:
         sizes, wanted = {"small": SIZES["small"]}, ("eager", "ours")
         how = {"rounds": 5, "seconds": 0.5, "warm_up": 1}
     rows: list[Row] = []
-    for one in ops(sizes):
-        calls, about = prepared(one, wanted)
+    for case in of_sizes(sizes):
+        calls, about = prepared(Op.of(case), wanted)
         timings = measure.interleaved(calls, queued=True, **how) if "eager" in calls else {}
-        rows += measure.compare(one.name, timings, "eager", about, threads=measure.threads())
-        rows += [measure.row(one.name, way, None, **why) for way, why in about.items() if way not in timings]
+        rows += measure.compare(case.name, timings, "eager", about, threads=measure.threads())
+        rows += [measure.row(case.name, way, None, **why) for way, why in about.items() if way not in timings]
     missed = [f"{row['case']}: {row['wrong']}" for row in rows if "wrong" in row]
     return measure.finish("ops", rows, missed, options)
 
@@ -116,19 +106,15 @@ def use_threads() -> None:
 
 
 @lru_cache(maxsize=1)
-def checked(name: str) -> tuple[dict[str, Callable[[], Any]], dict[str, dict[str, Any]]]:
+def checked(name: str) -> tuple[dict[str, Call], About]:
     use_threads()
-    return prepared(next(op for op in ops() if op.name == name), WAYS)
+    return prepared(Op.of(next(case for case in of_sizes() if case.name == name)), WAYS)
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", [op.name for op in ops()])
+@pytest.mark.parametrize("name", [case.name for case in of_sizes()])
 def test_op(benchmark, name, way):
-    calls, about = checked(name)
-    assert "wrong" not in about[way], about[way]["wrong"]
-    if way not in calls:
-        pytest.skip(about[way]["skipped"])
-    benchmark(calls[way])
+    measure.benchmark(benchmark, way, *checked(name))
 
 
 if __name__ == "__main__":

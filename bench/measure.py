@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fetfast.environment import machine, threads
+from fetfast.errors import FetfastError
 from fetfast.files import written
 from fetfast.profiling.timing import Call, Timing, interleaved, ratio
 
@@ -23,6 +24,41 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 
 Row = dict[str, Any]
+About = dict[str, dict[str, Any]]  # way -> what its row says
+
+
+def checked(
+    ways: Iterable[str],
+    make: Callable[[str], Call],  # the call of a way; raises FetfastError where it cannot be here
+    off: Callable[[Any], float],  # how far the result of a call is from the exact one
+    allowed: Callable[[str, About], float],  # how far a way may be off, by what is known of those before it
+) -> tuple[dict[str, Call], About]:
+    """The calls that are right, by way, and about each way: its error, why it is skipped, or how it is wrong."""
+    calls: dict[str, Call] = {}
+    about: About = {}
+    for way in ways:
+        try:
+            call = make(way)
+        except FetfastError as reason:
+            about[way] = {"skipped": str(reason)}
+            continue
+        about[way] = {"error": (error := off(call()))}
+        if error > (most := allowed(way, about)):
+            about[way]["wrong"] = f"{way} is off by {error:.2g}, allowed {most:.2g}"
+        else:
+            calls[way] = call
+    return calls, about
+
+
+def benchmark(fixture: Any, way: str, calls: Mapping[str, Call], about: About) -> None:
+    """One way as a test of pytest-benchmark."""
+    import pytest
+
+    why = about.get(way, {"skipped": "not of this case"})
+    assert "wrong" not in why, why["wrong"]
+    if way not in calls:
+        pytest.skip(why["skipped"])
+    fixture(calls[way])
 
 
 def row(case: str, way: str, timing: Timing | None, **more: Any) -> Row:

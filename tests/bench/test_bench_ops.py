@@ -42,7 +42,7 @@ def test_without_a_compiler_torch_compile_is_skipped_with_the_reason(monkeypatch
 @pytest.mark.skipif(torch.cuda.is_available(), reason="where the ops write is on the GPU")
 def test_plain_forms_are_the_ops():
     """The rival must do the same work: all are within 2 % of the reference, all but paste within roundings."""
-    for op in bench_ops.ops({"tiny": 24}):
+    for op in map(bench_ops.Op.of, bench_ops.of_sizes({"tiny": 24})):
         off = bench_ops.error(op.eager(*op.tensors), op.exact())
         assert off < (op.alike or 1e-4), op.name
 
