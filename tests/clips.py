@@ -9,13 +9,18 @@ QUARTERS[:32, :48], QUARTERS[:32, 48:], QUARTERS[32:, :48] = (200, 30, 30), (30,
 QUARTERS[32:, 48:] = 128
 
 
+def film(path, pictures, sound=None, rate=25):
+    """A file of these pictures u8 [H, W, 3], with a tone, not written by us."""
+    return raw(path, "libx264", len(pictures), rate=rate, sound=sound, picture=pictures, options={"crf": "14"})
+
+
 def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, picture=QUARTERS, **context):
-    """A file of `frames` times `picture`, not written by us."""
+    """A file of `frames` times `picture`, or of as many pictures, not written by us."""
     import av
 
     with av.open(str(path), "w") as out:
         video = out.add_stream(codec, rate=rate)
-        (video.height, video.width, _), video.pix_fmt = picture.shape, pix_fmt
+        (video.height, video.width, _), video.pix_fmt = np.shape(picture)[-3:], pix_fmt
         for name, value in context.items():
             setattr(video.codec_context, name, value)
         if sound:
@@ -23,7 +28,8 @@ def raw(path, codec="mpeg4", frames=10, pix_fmt="yuv420p", rate=25, sound=None, 
         out.start_encoding()
         full, matrix = context.get("color_range", 1), context.get("colorspace", 5)
         for i in range(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            shown = picture[i] if np.ndim(picture) == 4 else picture
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
             frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=full)
             frame.color_range, frame.colorspace, frame.pts = full, matrix, i
             out.mux(video.encode(frame))

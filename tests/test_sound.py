@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from clips import beeps, onsets
 
-from fetfast.video import Reader, Writer
+from fetfast.video import Part, Reader, Writer
 from fetfast.video.formats import FORMATS
 
 av = pytest.importorskip("av")
@@ -116,3 +116,18 @@ def test_a_time_stamp_of_next_year_makes_no_year_of_silence(tmp_path):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_files_of_users(shared, tmp_path, name, heard, ending):
     assert onsets(carry(shared / "cases" / name, tmp_path / f"made{ending}")) == pytest.approx(heard, abs=0.005)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", ["flac", "aac"])
+@pytest.mark.parametrize(("begin", "end"), [(3.5, 6.5), (0.0, 5.0), (4.6, None)])
+def test_the_sound_of_a_part(tmp_path, kind, ending, begin, end):
+    """Beeps at 1, 4 and 7 s of 8: those within it, at their distance from its begin, encoded or copied."""
+    source = beeps(tmp_path / "s.mkv", kind, start=Fraction(0), at=(1, 4, 7), frames=200)
+    part, out = Part.of(source, begin, end), tmp_path / f"made{ending}"
+    with Reader(part) as reader, Writer(out, reader.rate, reader.time_base, sound=part) as writer:
+        for time, frame in reader:
+            writer.write(time, frame)
+    heard = [at - begin for at in (1, 4, 7) if begin <= at < (end or 8)]
+    shift = begin - next(i / 25 for i in range(200) if i / 25 >= begin)  # of the first picture, after its begin
+    assert onsets(out) == pytest.approx([at + shift for at in heard], abs=0.006)

@@ -9,7 +9,7 @@ import pytest
 from clips import QUARTERS, raw
 
 from fetfast.errors import BadInput, Unavailable
-from fetfast.video import Reader, Writer, frames, is_marked, is_video
+from fetfast.video import Part, Reader, Writer, frames, is_marked, is_video
 
 av = pytest.importorskip("av")
 
@@ -219,3 +219,30 @@ def test_pictures_need_no_pyav(tmp_path, monkeypatch):
         assert is_video(tmp_path / name) == video
     with pytest.raises(Unavailable, match="pip install"):
         Reader(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize(("begin", "end"), [(0.5, 1.5), (3.0, None), (6.02, 7.1), (0, 0.2)])
+def test_a_part_of_a_file(tmp_path, ending, begin, end):
+    """The frames shown within it, at their distance from its begin; found by seeking where it lies far in."""
+    path = tmp_path / f"v.{ending}"
+    with Writer(path) as writer:
+        for i in range(200):
+            writer.write(Fraction(i, 25), np.full((64, 96, 3), i, np.uint8))
+    with Reader(Part.of(path, begin, end)) as reader:
+        read = list(reader)
+        assert reader.seconds == pytest.approx((end or 8) - begin)
+    shown = [i for i in range(200) if begin <= i / 25 < (end or 8)]
+    assert [round(float(frame.mean())) for _, frame in read] == pytest.approx(shown, abs=1)
+    assert [float(time) for time, _ in read] == pytest.approx([i / 25 - begin for i in shown], abs=1e-3)
+
+
+def test_parts_that_there_are_not(tmp_path):
+    path = write(tmp_path / "v.mp4", [Fraction(i, 25) for i in range(50)])
+    with pytest.raises(BadInput, match=r"v\.mp4 shows nothing within 5 \.\.\. 9 s, it is 2\.00 s long"):
+        list(Reader(Part.of(path, 5, 9)))
+    for begin, end in ((-1, None), (2, 1), (1, 1)):
+        with pytest.raises(BadInput, match=r"expected a begin from 0 on that lies before the end"):
+            Part.of(path, begin, end)
+    with pytest.raises(BadInput, match="plays as it comes"):
+        Reader(Part.of("http://127.0.0.1:9/v.mp4", 1))

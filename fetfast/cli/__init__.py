@@ -1,4 +1,5 @@
-"""The command line. Exit status: 0, 2 for a mistake of the user's (one line on stderr), 1 for one of ours."""
+"""The command line. Exit status: 0, 2 for a mistake of the user's (one line on stderr), 1 for one of ours, and where a
+video shows nobody."""
 
 from __future__ import annotations
 

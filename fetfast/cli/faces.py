@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fetfast.cli import videos
 from fetfast.cli.options import FILE, device_of_a_picture, in_a_folder, shared
 from fetfast.errors import BadInput
 from fetfast.spec import REGIONS
@@ -28,32 +28,37 @@ if TYPE_CHECKING:
     help="The result: .png, .jpg, .webp, .avif; .mp4, .mov, .mkv.",
 )
 @shared
+@videos.options
 @click.option("--sheet", is_flag=True, help="Write close-ups of source, target and result side by side.")
 @click.option("--mark/--no-mark", default=True, help="Say in the file's metadata that it was synthesised.")
 @click.option("--keep-gps", is_flag=True, help="Pictures: leave in the file where TGT was taken.")
 def transfer(
     src: Path, tgt: Path, output: Path, plan: str | None, backend: str, intensity: float,
-    regions: tuple[str, ...] | None, face: str | int, mode: str, smooth: float, hwaccel: str, sheet: bool, mark: bool,
-    keep_gps: bool,
+    regions: tuple[str, ...] | None, face: str | int, mode: str, neutral: float | None, smooth: float, hwaccel: str,
+    sheet: bool, mark: bool, keep_gps: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Puts SRC's expression onto the face in TGT.
 
     TGT keeps its identity, pose, hair, background and size. The file written carries a machine-readable mark that it
     was synthesised. Show people only as they would agree to be shown.
 
-    SRC may be a video: its times and its sound are kept. TGT may be one too: it goes on as it was filmed, and only its
-    expression is replaced. Where SRC is a picture its expression lasts as long as TGT, whose times and sound are kept.
+    Either may be a video. TGT goes on as it was filmed, with its own times and sound, and only its expression is
+    replaced; with --timing driver, and where TGT is a picture, times and sound are those of SRC.
     """
     from fetfast import image
     from fetfast.engine import Engine
+    from fetfast.video import FORMATS, is_video
 
-    if _is_video(src) or _is_video(tgt):
+    if is_video(src) or is_video(tgt):
         if sheet:
             raise BadInput(f"--sheet shows two pictures, and one of {src} and {tgt} is a video; leave it out")
-        moves = {"intensity": intensity, "regions": regions, "face": face}
-        options = {**moves, "mode": mode, "smooth": smooth, "hwaccel": hwaccel}
-        _transfer_video(src, tgt, output, plan, backend, mark, options)
+        image.check_output(output, FORMATS)
+        options = {"intensity": intensity, "regions": regions, "face": face, "mode": mode, "neutral": neutral}
+        options |= {"smooth": smooth, "hwaccel": hwaccel, "mark": mark}
+        videos.transfer(Engine(plan, backend), src, tgt, output, given, options)
         return
+    if needless := [part for part in videos.PARTS if given[part] is not None]:
+        raise BadInput(f"--{needless[0].replace('_', '-')}: {src} and {tgt} are pictures, of which there are no parts")
     image.check_output(output)
     engine, target = Engine(plan, backend, device_of_a_picture(backend)), image.open_picture(tgt)
     chosen = REGIONS if regions is None else regions
@@ -62,32 +67,6 @@ def transfer(
         result = _sheet(engine, image.read([src, target, result])[0], face)
     image.save(output, result, mark=mark, keep_gps=keep_gps)
     click.echo(f"{output}: {engine.plan.name} on {engine.backend}")
-
-
-def _is_video(path: Path) -> bool:
-    from fetfast.video import is_video
-
-    return is_video(path)
-
-
-def _transfer_video(
-    src: Path, tgt: Path, output: Path, plan: str | None, backend: str, mark: bool, options: dict[str, Any]
-) -> None:
-    from fetfast import image, live
-    from fetfast.engine import Engine
-    from fetfast.video import FORMATS
-
-    image.check_output(output, FORMATS)
-    engine = Engine(plan, backend)
-    try:
-        figures = live.transfer(engine, src, tgt, output, mark=mark, **options)
-    except KeyboardInterrupt:
-        click.echo(f"stopped; what was written of {output} can be played", err=True)
-        sys.exit(130)
-    if figures["trouble"]:
-        click.echo(f"fetfast: {figures['trouble']}", err=True)
-    speed = f"{figures['frames']} frames, {figures['fps']:.1f} a second"
-    click.echo(f"{output}: {engine.plan.name} on {engine.backend}, {speed}")
 
 
 def _sheet(engine: Engine, frames: list[Frame], face: str | int) -> Frame:

@@ -60,6 +60,12 @@ def shared(command: Any) -> Any:
         ),
         click.option("--smooth", type=float, default=0.5, help="Videos: 0 (off) to 1, how much jitter is taken out."),
         click.option(
+            "--neutral",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="Relative mode: when a driving video shows its resting face.  [default: where it is calmest]",
+        ),
+        click.option(
             "--mode",
             type=click.Choice(("absolute", "relative")),
             default="absolute",

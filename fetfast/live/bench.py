@@ -108,6 +108,7 @@ class _Frames:
     sound: str | None = None
     decoder: str | None = None
     trouble: str | None = None
+    count: int | None = None
 
     def __init__(self, frames: list[Frame]) -> None:
         self._frames = frames

@@ -32,7 +32,8 @@ def run(
 ) -> None:
     """Runs until the source ends, the window is closed or Ctrl-C. options: as of `Loop`.
 
-    Raises BadInput, NoFace, Unavailable; also where a recording failed, once all is over.
+    Raises BadInput, NoFace, Unavailable; also where a recording failed, once all is over. Exits with 1 where nobody was
+    seen.
     """
     with ExitStack() as stack:
         loop = stack.enter_context(Loop(engine, source, target, paced=True, side_by_side=preview, **options))
@@ -51,6 +52,9 @@ def run(
         print(f"{record}: {loop.recorded} frames")
     if loop.trouble:
         raise BadInput(loop.trouble)
+    if loop.unseen:
+        print(f"fetfast: {loop.unseen}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _show(loop: Loop, controls: Controls, window: Window | None, virtual_camera: bool, stack: ExitStack) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fetfast.engine import Engine
 from fetfast.errors import BadInput
 from fetfast.live.loop import Loop
+from fetfast.live.rest import Watch, unwatched
 from fetfast.live.sources import Source
 from fetfast.video import Writer
 from fetfast.video.reader import reason
@@ -16,28 +17,42 @@ AnyPath = str | os.PathLike[str]
 
 
 def transfer(
-    engine: Engine, driver: AnyPath | Source, target: AnyPath, output: AnyPath, *, mark: bool = True, **options: Any
+    engine: Engine,
+    driver: AnyPath | Source,
+    target: AnyPath,
+    output: AnyPath,
+    *,
+    mark: bool = True,
+    timing: str = "target",
+    watch: Watch = unwatched,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Writes `target`, a picture or a video, driven by the video `driver`, with the driver's times and sound.
+    """Writes `target`, a picture or a video, driven by the picture or video `driver`.
 
-    A picture may drive a video: its expression then lasts as long as the target, whose times and sound are kept.
-    options: as of `Loop`. Returns `Stats.summary()` and "trouble": None, or what is wrong with the driver's file.
+    driver, target: also a `Part`, of a video. timing: whose rate, length and sound the result has where both are
+    videos: "target" or "driver"; else there is but one. watch: shows how far it is, as `tqdm` does.
+    options: as of `Loop`. Returns `Stats.summary()`, "trouble" (None, or what is wrong with a file) and "unseen" (None,
+    or whose face no frame showed: then nothing is written).
     Where the work ends early (an error, a full disk, Ctrl-C) what was written by then is a file that can be played.
     Raises BadInput, NoFace, Unavailable.
     """
-    with Loop(engine, driver, target, **options) as loop:
+    with Loop(engine, driver, target, timing=timing, watch=watch, **options) as loop:
         source = loop.source
         loop.check_output(output)
         writer = Writer(output, source.rate, source.time_base, source.sound, mark=mark, colour=loop.target.colour)
+        unseen = None
         try:
             with writer:
-                for moment in loop.moments():
+                for moment in watch(loop.moments(), desc=os.fspath(output), total=source.count):
                     with loop.stats.timed("encode"):
                         assert moment.frame is not None
                         writer.write(moment.time, moment.frame)
+                unseen = loop.unseen
+                if unseen:
+                    writer.discard()
         except OSError as error:
             if isinstance(error, BadInput):
                 raise
             left = f"its {writer.frames} frames can be played" if writer.frames else "nothing of it could be kept"
             raise BadInput(f"{output}: {reason(error)}; {left}") from None
-        return loop.stats.summary() | {"trouble": loop.trouble or writer.trouble}
+        return loop.stats.summary() | {"trouble": loop.trouble or writer.trouble, "unseen": unseen}

@@ -29,7 +29,8 @@ from fetfast.image import Frame
 from fetfast.live.channel import Channel, start
 from fetfast.live.motion import MODES, Neutral, Presence, Smoother, blend, relative
 from fetfast.live.record import Recorder
-from fetfast.live.sources import Picture, Source, is_picture, open_source
+from fetfast.live.rest import Watch, calmest, resting_at, unwatched
+from fetfast.live.sources import Picture, Source, is_file, is_picture, open_source
 from fetfast.live.stats import Stats
 from fetfast.live.targets import Moving, Still, View, open_target
 from fetfast.live.track import Tracker
@@ -46,6 +47,8 @@ class Moment:
     captured: float  # perf_counter
     driver: Frame | None  # let go once its face is read, where nothing else needs it
     face: Face | None = None  # smoothed; the last one while there is none
+    seen: bool = False  # the driver's face, in this very frame
+    driven: bool = False  # whether the target shows one
     weight: float = 0.0  # how much of the driven face shows
     take: Callable[[], Frame] | None = None  # waits for the result
     frame: Frame | None = None  # the result, for whoever iterates
@@ -61,11 +64,15 @@ class Loop:
         the video goes on that is its target.
     target: a picture, or a video file whose pose, gaze and background move on.
     mode: "absolute" puts the driver's expression onto the target; "relative" adds the driver's change from its own
-        resting face (the calmest of its first second, or `recalibrate`) to a picture's own expression, or to a film's
-        resting face: a film's own expressions are replaced in both.
+        resting face to a picture's own expression, or to a film's resting face: a film's own expressions are replaced
+        in both. A resting face is the calmest of a whole file, which is read twice, and of a camera's first second.
+    neutral: of a driving file, the time (seconds) of its resting face. `recalibrate` sets it on the way.
+    timing: whose rate, length and sound the result has where a file drives a video: "driver" or "target"; the other
+        one begins again when it ends.
     smooth: 0 (off) ... 1, of the One-Euro filters on landmarks and blendshapes.
     intensity, regions: as in `Engine.transfer`, and changeable on the way; regions of None are all, and all but the
         gaze for a video target. face: which face of the target, as in `Tracker`. The driver's is its largest.
+    watch: shows how far reading for the resting faces is, as `tqdm` does.
     paced: a file is played at its own rate. hwaccel: "auto" decodes in hardware where there is any and frames are
         large, "off" never. side_by_side: keep the driver's frames for `Loop.driver`.
 
@@ -80,6 +87,8 @@ class Loop:
         target: Any = None,
         *,
         mode: str = "absolute",
+        neutral: float | None = None,
+        timing: str = "driver",
         smooth: float = 0.5,
         intensity: float = 1.0,
         regions: Iterable[str] | None = None,
@@ -87,11 +96,14 @@ class Loop:
         paced: bool = False,
         side_by_side: bool = False,
         hwaccel: str = "auto",
+        watch: Watch = unwatched,
     ) -> None:
         if mode not in MODES:
             raise BadInput(f"mode is {mode!r}, expected {' or '.join(MODES)}")
         if mode == "relative" and is_picture(source):
             raise BadInput(f"{source} is a picture: nothing in it changes; expected a video, or mode absolute")
+        if neutral is not None and not (mode == "relative" and is_file(source)):
+            raise BadInput("neutral is a time at which a driving file shows its resting face: it needs mode relative")
         needed = {tensor.name for stage in engine.plan.spec.stages for tensor in stage.inputs}
         if mode == "relative" and "source" in needed:
             raise Unavailable(f"{engine.plan.name} looks at the driver's picture: it has no relative mode")
@@ -101,7 +113,7 @@ class Loop:
         self._smoother, self._neutral = Smoother(smooth), Neutral()
         # One core: the stages share the others, and a network on all of them waits for the slowest.
         self._landmarker = Landmarker(threads=1)
-        self._hwaccel = hwaccel
+        self._hwaccel, self._watch = hwaccel, watch
         self._target = self._open_target(target)
         self.stats = Stats()
         self.driver: Frame | None = None  # of the frame given last
@@ -113,7 +125,10 @@ class Loop:
         self._ended = False  # by itself: the source has no more
         try:
             options = engine.options(intensity, self._target.regions if regions is None else regions)
-            self.source = open_source(source, target if isinstance(self._target, Moving) else None, paced, hwaccel)
+            film = target if isinstance(self._target, Moving) else None
+            self.source = open_source(source, film, paced, hwaccel, timing)
+            if mode == "relative" and is_file(source):
+                self._settle(source, neutral)
         except BaseException:
             self._target.close()
             raise
@@ -126,7 +141,7 @@ class Loop:
         self._channels = captured, read, rendered
         self._threads = [
             start("capture", self._capture(), captured),
-            start("face", self._settled(self._read(captured)), read),
+            start("face", self._read(captured), read),
             start("render", self._render(read), rendered),
         ]
 
@@ -146,7 +161,7 @@ class Loop:
             with self.stats.timed("download") if self._engine.place is not HOST else nullcontext():
                 moment.frame = moment.take()
             yield moment
-            self.stats.shown(moment.captured)
+            self.stats.shown(moment.captured, moment.seen, moment.driven)
             self.stats.decoder = self.source.decoder
             self.stats.dropped = sum(channel.dropped for channel in self._channels)
         self._ended = True
@@ -170,9 +185,16 @@ class Loop:
 
     def _open_target(self, target: Any) -> Still | Moving:
         settle = self.mode == "relative"
-        opened = open_target(target, self._which, self._smooth, settle, self._hwaccel)
+        opened = open_target(target, self._which, self._smooth, settle, self._hwaccel, self._watch)
         self._reads["target"] = target
         return opened
+
+    def _settle(self, driver: str | os.PathLike[str], neutral: float | None) -> None:
+        tracker = Tracker(self._landmarker)
+        if neutral is not None:
+            self._neutral.set(resting_at(driver, neutral, tracker, self._hwaccel))
+        for face in calmest(driver, tracker, self._hwaccel, self._watch).values() if neutral is None else ():
+            self._neutral.set(face)
 
     def check_output(self, path: str | os.PathLike[str]) -> None:
         """Raises BadInput for a file that is being read: to write it would be its end."""
@@ -209,6 +231,16 @@ class Loop:
         recorder = self._recorder
         recording = recorder.trouble if recorder else self._trouble
         return recording or self.source.trouble or self._target.trouble
+
+    @property
+    def unseen(self) -> str | None:
+        """None, or whose face no frame has shown so far."""
+        figures = self.stats
+        for who, count in (("source", figures.driver_faces), ("target", figures.target_faces)):
+            if figures.frames and not count:
+                name = self._reads[who] if isinstance(self._reads[who], str | os.PathLike) else f"the {who}"
+                return f"no face found in {name}, in none of {figures.frames} frames"
+        return None
 
     def close(self) -> None:
         """Ends all threads and the recording."""
@@ -253,27 +285,17 @@ class Loop:
                         self._smoother.reset()
                     self._last = self._smoother(seen, at)
                     self._neutral.offer(self._last, at)
-                moment.face, moment.weight = self._last, presence(seen is not None, at)
+                moment.face, moment.seen = self._last, seen is not None
+                moment.weight = presence(moment.seen, at)
             if not self._keeps_driver:
                 moment.driver = None
             yield moment
-
-    def _settled(self, moments: Iterable[Moment]) -> Iterator[Moment]:
-        """In relative mode a file waits, without its pictures, until the driver's resting face is known."""
-        held: list[Moment] = []
-        for moment in moments:
-            held.append(moment)
-            unknown = self._neutral.face is not None and not self._neutral.settled
-            if not (self.mode == "relative" and unknown and not self.source.live):
-                yield from held
-                held.clear()
-        yield from held
 
     def _render(self, moments: Iterable[Moment]) -> Iterator[Moment]:
         for moment in moments:
             with self._lock, self.stats.timed("target"):
                 view = self._target.at(moment.time)
-            moment.take = self._driven(view, moment)
+            moment.take, moment.driven = self._driven(view, moment), view.target is not None
             with self._lock:
                 if self._recorder is not None:
                     self._recorder.put(moment.time, moment.take())

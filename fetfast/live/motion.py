@@ -102,7 +102,7 @@ class Neutral:
         if self.face is None:
             self.face, self._since = face, time
         self.settled = self.settled or time - self._since >= CALIBRATION
-        if not self.settled and _unrest(face) < _unrest(self.face):
+        if not self.settled and unrest(face) < unrest(self.face):
             self.face = face
         return self.face
 
@@ -110,7 +110,7 @@ class Neutral:
         self.face, self.settled = face, True
 
 
-def _unrest(face: Face) -> float:
+def unrest(face: Face) -> float:
     """How far a face is from rest: the square sum of all blendshapes but the gaze's."""
     return float(np.square(face.blendshapes[_EXPRESSIVE]).sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from fractions import Fraction
 from threading import Thread
@@ -27,7 +28,7 @@ class Recorder:
         path: str,
         rate: Fraction | None,
         time_base: Fraction,
-        sound: str | None,
+        sound: str | os.PathLike[str] | None,
         live: bool,
         stats: Stats,
         colour: Colour = PLAIN,

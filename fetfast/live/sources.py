@@ -19,8 +19,9 @@ from fetfast import image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Landmarker, select
 from fetfast.image import Frame
-from fetfast.video import CLOCK, Reader, is_video
+from fetfast.video import CLOCK, Part, Reader, is_video
 
+TIMINGS = ("driver", "target")
 # Sent as it happens, and shown as it comes: what had piled up while the stream was probed would stay a delay for ever
 # if it were played at its own rate, as other addresses are (they are read ahead).
 REALTIME = ("rtsp", "rtsps", "rtmp", "rtp", "srt", "udp")
@@ -30,12 +31,15 @@ class Source(Protocol):
     name: str
     live: bool
     time_base: Fraction
-    sound: str | None  # a file whose sound belongs to it
 
+    @property
+    def sound(self) -> str | os.PathLike[str] | None: ...  # a file whose sound belongs to it
     @property
     def decoder(self) -> str | None: ...  # what decodes it, known from the first frame on
     @property
     def rate(self) -> Fraction | None: ...
+    @property
+    def count(self) -> int | None: ...  # of its frames, as far as it says
     @property
     def trouble(self) -> str | None: ...  # what was wrong with it, once all is read
 
@@ -48,27 +52,39 @@ def open_source(
     film: str | os.PathLike[str] | None = None,
     paced: bool = False,
     hwaccel: str = "auto",
+    timing: str = "driver",
 ) -> Source:
     """A camera for an index or a path in /dev, an address that is played as it comes, or a file.
 
-    film: the video that is driven, if it is one: for as long as that goes on a picture drives it.
-    paced: a file is played at its own rate instead of as fast as it goes. hwaccel: as of `Reader`.
+    film: the video that is driven, if it is one: for as long as that goes on a picture drives it, and any file where
+    timing is "target". paced: a file is played at its own rate instead of as fast as it goes. hwaccel: as of `Reader`.
     Raises BadInput, also for a picture without a film, NoFace, Unavailable.
     """
+    if timing not in TIMINGS:
+        raise BadInput(f"timing is {timing!r}, expected {' or '.join(TIMINGS)}")
     if isinstance(source, int) or (isinstance(source, str) and (source.isdecimal() or source.startswith("/dev/"))):
         return Camera(int(source) if str(source).isdecimal() else str(source))
     if is_picture(source):
         if film is None:
             raise BadInput(f"{source} is no video, and what it drives is none either; expected one of the two")
+        if isinstance(source, Part):
+            raise BadInput(f"{source} is a picture: no part of it can be taken, expected a video")
         return Picture(source, film, paced, hwaccel)
+    if film is not None and is_file(source) and timing == "target":
+        return Retimed(source, film, paced, hwaccel)
     if isinstance(source, str | os.PathLike):
         return Clip(source, live="://" in str(source), paced=paced, hwaccel=hwaccel)
     return source
 
 
+def is_file(source: Any) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a source is a file, which can be read again, and not a camera or an address."""
+    return isinstance(source, str | os.PathLike) and Path(source).is_file()
+
+
 def is_picture(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a source is a file that does not move."""
-    return isinstance(source, str | os.PathLike) and Path(source).is_file() and not is_video(source)
+    return is_file(source) and not is_video(source)
 
 
 class Clip:
@@ -82,11 +98,15 @@ class Clip:
         self.name, self.live = str(path), live
         self._paced = (paced or live) and self.name.partition("://")[0] not in REALTIME
         self.rate, self.time_base = self._reader.rate, self._reader.time_base
-        self.sound = None if "://" in self.name else self.name
+        self.sound = None if "://" in self.name else path
 
     @property
     def decoder(self) -> str | None:
         return self._reader.decoder
+
+    @property
+    def count(self) -> int | None:
+        return self._reader.count
 
     @property
     def trouble(self) -> str | None:
@@ -126,6 +146,41 @@ class Picture(Clip):
             yield at, self._frame
 
 
+class Retimed(Clip):
+    """A video at the times of the one that it drives, and with that one's sound: at each of them its newest frame. It
+    begins again where it is the shorter one."""
+
+    def __init__(
+        self, driver: str | os.PathLike[str], video: str | os.PathLike[str], paced: bool = False, hwaccel: str = "auto"
+    ) -> None:
+        super().__init__(video, paced=paced, hwaccel=hwaccel)
+        self._driver, self._hwaccel = driver, hwaccel
+        Reader(driver, hwaccel).close()  # says at once what is wrong with it
+        self._trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        return self._trouble or self._reader.trouble
+
+    def _unpaced(self) -> Iterator[tuple[Fraction, Frame]]:
+        frames = self._frames()
+        newest, coming = next(frames), next(frames)
+        for at in self._reader.times():
+            while coming[0] <= at:
+                newest, coming = coming, next(frames)
+            yield at, newest[1]
+
+    def _frames(self) -> Iterator[tuple[Fraction, Frame]]:
+        """For ever."""
+        begin = Fraction(0)
+        while True:
+            with Reader(self._driver, self._hwaccel) as reader:
+                for at, frame in reader:
+                    yield begin + at, frame
+                self._trouble = reader.trouble
+                begin += at + (1 / reader.rate if reader.rate else Fraction(1, 25))
+
+
 class Camera:
     """A camera, by OpenCV. index: 0 for the first one, or its path.
 
@@ -137,6 +192,7 @@ class Camera:
     sound: str | None = None
     decoder: str | None = None
     trouble: str | None = None
+    count: int | None = None
 
     def __init__(self, index: int | str = 0, width: int = 1280, height: int = 720) -> None:
         try:

@@ -19,7 +19,8 @@ class Stats:
     """Times of stages, by name, and of whole frames from capture to show. Each stage is timed by one thread.
 
     Attributes: `frames` (shown), `fps` (since the first one was captured), `dropped` (by all queues
-    on the way to the screen), `dropped_recording` (those that were shown, but not recorded), `decoder` (of the source).
+    on the way to the screen), `dropped_recording` (those that were shown, but not recorded), `decoder` (of the source);
+    `driver_faces`, `target_faces` (frames shown in which the driver's face, the target's, was seen).
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class Stats:
         self._counts: dict[str, int] = {}
         self._begin = self._end = 0.0
         self.frames = self.dropped = self.dropped_recording = 0
+        self.driver_faces = self.target_faces = 0
         self.decoder: str | None = None
 
     @contextmanager
@@ -42,9 +44,11 @@ class Stats:
         ring[count % KEPT] = seconds
         self._counts[stage] = count + 1
 
-    def shown(self, captured: float) -> None:
-        """A frame captured at `captured` (perf_counter) has now been shown."""
+    def shown(self, captured: float, driver: bool = True, target: bool = True) -> None:
+        """A frame captured at `captured` (perf_counter) has now been shown; whether their faces were seen."""
         self._end = time.perf_counter()
+        self.driver_faces += driver
+        self.target_faces += target
         if not self.frames:
             self._begin = captured
         self.frames += 1
@@ -55,13 +59,16 @@ class Stats:
         return self.frames / (self._end - self._begin) if self.frames else 0.0
 
     def summary(self) -> dict[str, Any]:
-        """fps, frames, dropped, dropped_recording, decoder, latency_ms {p50, p95, p99}, stages_ms {name: {p50, p95,
-        p99}}, bottleneck (the stages of the thread that takes longest: no other one limits the rate); for JSON."""
+        """fps, frames, driver_faces, target_faces, dropped, dropped_recording, decoder, latency_ms {p50, p95, p99},
+        stages_ms {name: {p50, p95, p99}}, bottleneck (the stages of the thread that takes longest: no other one limits
+        the rate); for JSON."""
         stages = {stage: self._percentiles(stage) for stage in list(self._counts)}
         latency = stages.pop("latency", dict.fromkeys((f"p{share}" for share in SHARES), 0.0))
         return {
             "fps": self.fps,
             "frames": self.frames,
+            "driver_faces": self.driver_faces,
+            "target_faces": self.target_faces,
             "dropped": self.dropped,
             "dropped_recording": self.dropped_recording,
             "decoder": self.decoder,

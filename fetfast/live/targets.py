@@ -6,7 +6,6 @@ import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from fetfast import image
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
 from fetfast.live.channel import Channel, start
-from fetfast.live.motion import CALIBRATION, Neutral, Smoother
+from fetfast.live.motion import Neutral, Smoother
+from fetfast.live.rest import Watch, calmest, unwatched
 from fetfast.live.track import Tracker
 from fetfast.spec import REGIONS
 from fetfast.step import Target
@@ -67,9 +67,10 @@ class Moving:
         smooth: float = 0.5,
         settle: bool = False,
         hwaccel: str = "auto",
+        watch: Watch = unwatched,
     ) -> None:
         self._path, self._which, self._smooth = path, which, smooth
-        self._settle, self._hwaccel = settle, hwaccel
+        self._settle, self._hwaccel, self._watch = settle, hwaccel, watch
         with Reader(path, hwaccel) as reader:  # says at once what is wrong with it
             self.colour = reader.colour
         self._channel: Channel[tuple[Fraction, Frame, list[Face], list[Face]]] = Channel(4, drop=False)
@@ -103,10 +104,8 @@ class Moving:
         """Time, frame, its faces, and each of them as it was at rest, for ever."""
         tracker, neutrals = Tracker(Landmarker(threads=1), self._which), dict[int, Neutral]()
         if self._settle:
-            with Reader(self._path, self._hwaccel) as reader:
-                for time, frame in takewhile(lambda item: item[0] < CALIBRATION, reader):
-                    for number, face in tracker(frame).items():
-                        neutrals.setdefault(number, Neutral()).offer(face, float(time))
+            for number, face in calmest(self._path, tracker, self._hwaccel, self._watch).items():
+                neutrals.setdefault(number, Neutral()).set(face)
         begin = Fraction(0)
         while True:
             smoothers: dict[int, Smoother] = {}
@@ -131,8 +130,9 @@ def open_target(
     smooth: float = 0.5,
     settle: bool = False,
     hwaccel: str = "auto",
+    watch: Watch = unwatched,
 ) -> Still | Moving:
     """A path, or any picture that `image.read` takes. Raises BadInput, NoFace."""
     if isinstance(target, str | os.PathLike) and is_video(target):
-        return Moving(target, which, smooth, settle, hwaccel)
+        return Moving(target, which, smooth, settle, hwaccel, watch)
     return Still(target, which)

@@ -2,7 +2,20 @@
 
 from fetfast.video.colour import PLAIN, Colour
 from fetfast.video.formats import FORMATS
+from fetfast.video.part import Part
 from fetfast.video.reader import CLOCK, Reader, frames, is_video, library
 from fetfast.video.writer import Writer, is_marked
 
-__all__ = ["CLOCK", "FORMATS", "PLAIN", "Colour", "Reader", "Writer", "frames", "is_marked", "is_video", "library"]
+__all__ = [
+    "CLOCK",
+    "FORMATS",
+    "PLAIN",
+    "Colour",
+    "Part",
+    "Reader",
+    "Writer",
+    "frames",
+    "is_marked",
+    "is_video",
+    "library",
+]

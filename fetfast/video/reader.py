@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -17,8 +18,10 @@ from fetfast.image import MAX_PIXELS, Frame
 from fetfast.video import hwaccel as hardware
 from fetfast.video.colour import PLAIN, colour_of, rgb
 from fetfast.video.formats import FORMATS
+from fetfast.video.part import Part
 
 CLOCK = Fraction(1, 90000)  # the time base of what has none of its own, as in MPEG
+SEEK = 2  # seconds from the start, up to which all is decoded
 TIMEOUT = 10.0  # seconds until a silent network source is given up
 
 
@@ -54,6 +57,7 @@ class Reader:
     Iterating gives (time, frame): seconds from the start, Fraction; u8 [H, W, 3] RGB, turned upright, wide or narrow
     pixels made square, HDR made SDR. What cannot be decoded is left out.
 
+    source may be a `Part`: times then count from its begin.
     hwaccel: "auto" decodes large frames in hardware where the machine can, and silently in software elsewhere; "off".
 
     Attributes: `name`; `colour` (with which a `Writer` gives untouched pixels back as they were); `rate` (frames a
@@ -64,10 +68,12 @@ class Reader:
 
     def __init__(self, source: str | os.PathLike[str], hwaccel: str = "auto") -> None:
         self._av = av = library()
-        self.name = str(source)
+        self.name, self._part = str(source), Part.of(source)
         if hwaccel not in hardware.MODES:
             raise BadInput(f"hwaccel is {hwaccel!r}, expected {' or '.join(hardware.MODES)}")
         self._live = "://" in self.name
+        if self._live and self._part != Part(self.name):
+            raise BadInput(f"{self.name} plays as it comes, expected a file where only a part is wanted")
         if not self._live and not Path(source).is_file():
             raise BadInput(f"{self.name}: there is no such file")
         try:
@@ -100,7 +106,9 @@ class Reader:
         self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
         self.time_base: Fraction = self._stream.time_base or CLOCK
         length, whole = self._stream.duration, self._container.duration
-        self.seconds = float(length * self.time_base) if length else whole / 1e6 if whole else None
+        self._length = float(length * self.time_base) if length else whole / 1e6 if whole else None
+        last = min((float(end) for end in (self._length, self._part.end) if end is not None), default=None)
+        self.seconds = None if last is None else max(last - float(self._part.begin), 0.0)
         self.decoder: str | None = None
         self.damaged = 0
         self.trouble: str | None = None
@@ -126,15 +134,31 @@ class Reader:
 
     def each(self, every: int) -> Iterator[tuple[Fraction, Frame]]:
         """As iterating, of every `every`-th frame. Instead of iterating: a reader is read once."""
-        for time, frame in islice(self._timed(), 0, None, every):
+        for time, frame in islice(self._wanted(), 0, None, every):
             coded = frame.width, frame.height  # which may change on the way
             size = self._size if coded == (self._stream.width, self._stream.height) else coded
             yield time, rgb(frame, colour_of(frame, self.name), size)
 
     def times(self) -> Iterator[Fraction]:
         """The frames' times alone. Instead of iterating: a reader is read once."""
-        for time, _ in self._timed():
+        for time, _ in self._wanted():
             yield time
+
+    def _wanted(self) -> Iterator[tuple[Fraction, Any]]:
+        """Those of the part that is asked for."""
+        if self._part.begin > SEEK:
+            with suppress(self._av.FFmpegError):  # what cannot be sought is read from the start
+                self._container.seek(round((self._part.begin + begin(self._container)) * 1_000_000))
+        count = 0
+        for time, frame in self._timed():
+            if self._part.end is not None and time >= self._part.end:
+                break
+            if time >= self._part.begin:
+                count += 1
+                yield time - self._part.begin, frame
+        if not count:
+            span = f"{float(self._part.begin):g} ... {float(self._part.end or self._length or 0):g} s"
+            raise BadInput(f"{self.name} shows nothing within {span}, it is {self._length or 0:.2f} s long")
 
     def _timed(self) -> Iterator[tuple[Fraction, Any]]:
         origin, step = begin(self._container), 1 / self.rate if self.rate else Fraction(1, 25)
@@ -152,9 +176,9 @@ class Reader:
             raise BadInput(f"{self.name} holds no frame that can be decoded; give another file")
         if self.damaged:
             self.trouble = f"{self.name} is damaged: {self.damaged} parts of it could not be decoded"
-        elif self.seconds and last + step + Fraction(1, 4) < self.seconds:
-            self.trouble = f"{self.name} is cut off: it ends after {float(last + step):.2f} of {self.seconds:.2f} s"
-        elif self._live and not self.seconds:
+        elif self._length and last + step + Fraction(1, 4) < self._length:
+            self.trouble = f"{self.name} is cut off: it ends after {float(last + step):.2f} of {self._length:.2f} s"
+        elif self._live and not self._length:
             self.trouble = f"{self.name} ended after {float(last + step):.2f} s: it was stopped, or the connection lost"
 
     def _decoded(self) -> Iterator[Any]:
@@ -178,6 +202,11 @@ class Reader:
         context = self._stream.codec_context
         on_device = self._device and context.pix_fmt == hardware.surface(context.codec, self._device)
         return f"{context.codec.name} on {self._device}" if on_device else f"{context.codec.name} in software"
+
+    @property
+    def count(self) -> int | None:
+        """How many frames there are by what the file says of its length, or None."""
+        return round(self.seconds * self.rate) if self.seconds and self.rate else None
 
     def close(self) -> None:
         self._container.close()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fetfast.video.formats import Format
+from fetfast.video.part import Part
 from fetfast.video.reader import TIMEOUT, begin
 
 SLACK = 0.03  # seconds: time stamps are rounded; what is further off is a gap, or comes twice
@@ -21,7 +22,7 @@ LONGEST_GAP = 10.0  # seconds after the last picture; a longer one is a damaged 
 class Sound:
     """Copies packets, or decodes, places and encodes samples: each is heard when it was heard before.
 
-    source: a file or address. to: the `av` container that is being written, its format as in `FORMATS`.
+    source: a file or address, or a `Part` of a file. to, format: the `av` container that is being written.
     Silence fills what comes before the sound, gaps in it, and what is damaged. Encoders hear some samples late; their
     time stamps say by how much, and the containers have players skip that.
     Attribute `trouble`: None, or why there is no sound. Raises what `av.open` does.
@@ -29,7 +30,12 @@ class Sound:
 
     def __init__(self, av: ModuleType, source: str | os.PathLike[str], to: Any, format: Format) -> None:
         self._av, self._from, self._to = av, av.open(str(source), timeout=TIMEOUT), to
-        self._origin = begin(self._from)
+        part = Part.of(source)
+        self._last = None if part.end is None else part.end - part.begin
+        self._origin, self._trims = begin(self._from) + part.begin, part.begin > 0
+        if self._trims:
+            with suppress(av.FFmpegError):
+                self._from.seek(round(self._origin * 1_000_000))
         self.trouble: str | None = None
         error = av.error
         self._damage = (error.InvalidDataError, error.ArgumentError, error.EOFError, error.PatchWelcomeError)
@@ -75,7 +81,7 @@ class Sound:
 
     def end(self, until: Fraction | None) -> None:
         """The same, for the last time."""
-        self.copy(until)
+        self.copy(self._last if until is None else until)
         if self._stream is not None and not self._copies and self._count is not None:
             for samples in self._resampler.resample(None):
                 self._put(samples.to_ndarray())
@@ -95,6 +101,8 @@ class Sound:
                 continue
             shift = round(self._origin / part.time_base)
             part.pts, part.dts = part.pts - shift, part.dts - shift
+            if self._trims and part.pts < 0:
+                continue
             part.stream = self._out
             self._to.mux(part)
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 class Frames:
     """A source made of frames at 25 a second. live: they come at that rate and wait for nobody."""
 
-    name, time_base, sound, rate, decoder = "frames", Fraction(1, 25), None, Fraction(25), None
+    name, time_base, sound, rate, decoder, count = "frames", Fraction(1, 25), None, Fraction(25), None, None
 
     def __init__(self, frames, live=False, trouble=None):
         self._frames, self.live, self.trouble, self.closed = frames, live, trouble, False

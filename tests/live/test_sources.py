@@ -149,7 +149,7 @@ def test_nobody_answers(portrait_file, engine):
         Loop(engine, gone, portrait_file)
 
 
-def test_a_picture_drives_a_video(engine, clip, portrait_file, data, tmp_path):
+def test_a_picture_drives_a_video(engine, clip, portrait_file, tmp_path):
     """With the video's times and sound; its face takes on one expression and keeps it."""
     from fetfast.face import Landmarker
     from fetfast.spec import BLENDSHAPES

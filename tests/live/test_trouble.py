@@ -19,12 +19,6 @@ from fetfast.live.preview import VirtualCamera
 from fetfast.video import Reader
 
 
-@pytest.fixture(scope="module")
-def driver(clip):
-    with Reader(clip) as reader:
-        return [frame for _, frame in reader]
-
-
 def length(path):
     with Reader(path) as reader:
         return len(list(reader))
@@ -72,10 +66,10 @@ def test_what_is_read_is_not_written_over(engine, clip, portrait_file, tmp_path)
 
 
 @pytest.mark.parametrize(("size", "side"), [((2160, 3840), 1800), ((360, 640), 60)])
-def test_large_and_small_targets(engine, driver, data, size, side):
+def test_large_and_small_targets(engine, driver, astronaut, size, side):
     """4K, and a face of 30 pixels (60 with the hair): around the face nothing changes."""
     target = np.full((*size, 3), 120, np.uint8)
-    face = Image.open(data / "portraits" / "005.jpg").resize((side, side))
+    face = Image.fromarray(astronaut).resize((side, side))
     target[100 : 100 + side, 200 : 200 + side] = np.asarray(face)
     with Loop(engine, Frames(driver[68:70]), target) as loop:
         made = [frame.copy() for frame, _ in loop]
@@ -155,7 +149,9 @@ def test_tiny_targets(engine, driver, tmp_path, count):
 def test_a_cut_off_target_is_named(engine, driver, make_clip, tmp_path):
     """Of the film there is what there is, again and again."""
     noise = np.random.default_rng(0)
-    target = make_clip([noise.integers(0, 255, (96, 96, 3), np.uint8) for _ in range(40)], "film.mkv")
+    target = make_clip(
+        [frame[::2, ::2] ^ noise.integers(0, 7, (180, 320, 3), np.uint8) for frame in driver[:40]], "film.mkv"
+    )
     content = target.read_bytes()
     target.write_bytes(content[: len(content) // 2])
     figures = transfer(engine, Frames(driver[:1] * 40), target, tmp_path / "out.mp4")
