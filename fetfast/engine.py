@@ -39,6 +39,8 @@ class Engine:
     """
 
     def __init__(self, plan: Plan | str | None = None, backend: str = "auto", device: str | None = None) -> None:
+        if not isinstance(plan, Plan | str | os.PathLike | None):
+            raise BadInput(f"plan is {plan!r}, expected a Plan, a path, or the name of a plan that ships")
         self.plan = plan if isinstance(plan, Plan) else Plan.open(plan or Plan.best())
         self._wirings = {task: Wiring(self.plan.spec, task) for task in self.plan.spec.tasks}
         self.backend, self.skipped = backends.choose(self.plan, backend, device)
@@ -180,8 +182,12 @@ class Engine:
             found = next(iter(self.landmarker.detect(frame)), None)
         return found
 
-    def prepare(self, frame: Frame, face: Which = "largest", name: str = "tgt") -> Target:
-        """Finds the faces of a target frame u8 [H, W, 3] and readies what does not depend on the driver."""
+    def prepare(self, picture: Any, face: Which = "largest", name: str = "tgt") -> Target:
+        """Finds the faces of a target, one picture as `image.read` takes it, and readies what does not depend on the
+        driver. Raises BadInput, NoFace."""
+        (frame, *more), _, _ = image.read(picture, name)
+        if more:
+            raise BadInput(f"{name} is a batch of {len(more) + 1}, expected one image; prepare each")
         if isinstance(face, Face):
             faces = [face]
         else:
@@ -255,7 +261,7 @@ class Engine:
         """The options of `run`, as `step` takes them. Raises BadInput; Unavailable where the plan does no such task."""
         if not (isinstance(intensity, Real) and 0 <= intensity <= 2):
             raise BadInput(f"intensity is {intensity!r}, expected a number in 0 ... 2")
-        chosen = (regions,) if isinstance(regions, str) else tuple(regions)
+        chosen = (regions,) if isinstance(regions, str) or not isinstance(regions, Iterable) else tuple(regions)
         unknown = set(chosen) - set(REGIONS)
         if unknown or not chosen:
             raise BadInput(f"regions is {list(chosen)}, expected some of {', '.join(REGIONS)}")

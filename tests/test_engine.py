@@ -129,6 +129,15 @@ def test_a_face_beyond_the_edge(engine, smile, portrait, side):
             assert gain > 0.4
 
 
+def test_a_target_may_be_prepared_of_any_picture(engine, portrait):
+    wanted = engine.prepare(portrait).points
+    np.testing.assert_array_equal(engine.prepare(Image.fromarray(portrait)).points, wanted)
+    with pytest.raises(BadInput, match="batch of 2"):
+        engine.prepare([portrait, portrait])
+    with pytest.raises(BadInput, match="tgt is a int"):
+        engine.prepare(5)
+
+
 def test_a_stream_follows_its_driver(engine, smile, portrait, result):
     blank = np.zeros_like(smile)
     frames = list(engine.stream([blank, smile, blank, smile], portrait))
@@ -181,8 +190,16 @@ def test_mistakes_are_named(engine, smile, portrait):
         with pytest.raises(BadInput, match="regions"):
             engine.transfer(smile, portrait, regions=wrong)
     assert engine.options(1, ("mouth", "mouth", "eyes"))["regions"] == ("mouth", "eyes")  # each counts once
+    for wrong in (None, 5, [5]):
+        with pytest.raises(BadInput, match="regions is"):
+            engine.transfer(smile, portrait, regions=wrong)
     with pytest.raises(BadInput, match="backend"):
         Engine(backend="cudnn")
+    for wrong in ("gpu", 5, "cuda:x", "cpu:1", ""):
+        with pytest.raises(BadInput, match="device is"):
+            Engine(device=wrong)
+    with pytest.raises(BadInput, match="plan is 5"):
+        Engine(5)
     with pytest.raises(Unavailable):
         Engine(device="cuda:99")
 

@@ -14,6 +14,7 @@ device is "cpu", "cuda", "cuda:N", or None for whatever the backend prefers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,6 +46,8 @@ def choose(plan: Plan, backend: str = "auto", device: str | None = None) -> tupl
 
     "auto" takes the first that can. One asked for by name is that one, or Unavailable. Raises BadInput.
     """
+    if device is not None and not (isinstance(device, str) and re.fullmatch(r"cpu|cuda(:\d+)?", device)):
+        raise BadInput(f"device is {device!r}, expected cpu, cuda, cuda:N, or None for whatever the backend prefers")
     if backend != "auto" and backend not in BACKENDS:
         raise BadInput(f"backend is {backend!r}, expected auto or one of {', '.join(BACKENDS)}")
     skipped: dict[str, str] = {}

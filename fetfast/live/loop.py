@@ -132,8 +132,7 @@ class Loop:
         except BaseException:
             self._target.close()
             raise
-        self.intensity: float = options["intensity"]
-        self.regions: tuple[str, ...] = options["regions"]
+        self._options = options
         drop = self.source.live
         captured: Channel[Moment] = Channel(WAITING, drop)
         read: Channel[Moment] = Channel(WAITING, drop)
@@ -146,6 +145,24 @@ class Loop:
         ]
 
     # --- what the user does -----------------------------------------------------------------------------------------
+
+    @property
+    def intensity(self) -> float:
+        """0 ... 2, from the next frame on. Raises BadInput."""
+        return self._options["intensity"]
+
+    @intensity.setter
+    def intensity(self, value: float) -> None:
+        self._options = self._options | {"intensity": self._engine.options(value, REGIONS)["intensity"]}
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """What moves, from the next frame on; none of them: the target as it is. Raises BadInput."""
+        return self._options["regions"]
+
+    @regions.setter
+    def regions(self, value: Iterable[str]) -> None:
+        self._options = self._options | {"regions": self._engine.options(1.0, value)["regions"] if value != () else ()}
 
     def __iter__(self) -> Iterator[tuple[Frame, Stats]]:
         for moment in self.moments():
@@ -312,8 +329,7 @@ class Loop:
                 self._sources(view, moment.face),
                 view.target,
                 moment.driver,
-                intensity=self.intensity,
-                regions=self.regions,
+                **self._options,
             )
             results = self._engine.begin(step)
         if weight == 1:

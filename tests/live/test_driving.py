@@ -376,3 +376,14 @@ def test_files_keep_their_pace_when_asked(make_clip):
     begin = time.perf_counter()
     times = [at for at, _ in Clip(path, paced=True)]
     assert times == [Fraction(i, 25) for i in range(8)] and 0.27 < time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize("name, wrong", [("intensity", "x"), ("intensity", 7), ("regions", "nose"), ("regions", None)])
+def test_options_changed_on_the_way_are_checked(engine, driver, portrait_file, name, wrong):
+    with Loop(engine, Frames(driver[:3]), portrait_file) as loop:
+        before = getattr(loop, name)
+        with pytest.raises(BadInput, match=name):
+            setattr(loop, name, wrong)
+        assert getattr(loop, name) == before
+        loop.regions, loop.intensity = (), 0.5
+        assert (loop.regions, loop.intensity) == ((), 0.5) and len(list(loop)) == 3
