@@ -32,9 +32,8 @@ def cell(value: list[float] | None) -> str:
     if value is None:
         return "—"
     digits = 1 if abs(value[0]) >= 10 else 2
-    return f"{value[0]:.{digits}f}" + (
-        "" if value[1] == value[2] else f" [{value[1]:.{digits}f}, {value[2]:.{digits}f}]"
-    )
+    figure, low, high = (f"{round(v, digits) + 0.0:.{digits}f}" for v in value)  # no minus before 0.00
+    return figure if value[1] == value[2] else f"{figure} [{low}, {high}]"
 
 
 def write(path: Path, figures: dict[str, Any]) -> None:

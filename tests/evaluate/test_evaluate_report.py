@@ -115,6 +115,7 @@ def test_every_protocol_is_described():
 def test_the_table_and_its_cells():
     text = table(made())
     assert "actions (6)" in text and "wall.png" in text and re.search(r"blink +0\.42 \[0\.41, 0\.4\d\]", text)
+    assert cell([-0.001, -0.2, 0.1]) == "0.00 [-0.20, 0.10]"
     assert cell(None) == "—" and cell([0.5, 0.5, 0.5]) == "0.50" and cell([31.27, 30.0, 33.0]) == "31.3 [30.0, 33.0]"
 
 
