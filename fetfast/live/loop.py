@@ -35,6 +35,7 @@ from fetfast.live.stats import Stats
 from fetfast.live.targets import Moving, Still, View, open_target
 from fetfast.live.track import Tracker
 from fetfast.place import HOST
+from fetfast.spec import REGIONS
 
 WAITING = 2  # frames between two threads: a third one would only be older
 
