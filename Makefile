@@ -1,5 +1,6 @@
 # Every task. Each works from a bare clone: the first one that needs it makes .venv and installs the package there.
 PYTHON ?= python3
+BASE   := .venv/.base
 VENV   := .venv/.ready
 RUN    := .venv/bin/python
 DATA   ?= $(or $(FETFAST_DATA),../shared/data)
@@ -11,12 +12,19 @@ TGT    ?= $(shell $(RUN) -c 'from fetfast import assets; print(assets.path("astr
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV): pyproject.toml setup.py $(wildcard csrc/*)
+# Two steps: what the package needs to run (about 350 MB), and all that its tests, suites and training need (3.6 GB).
+$(BASE): pyproject.toml setup.py $(wildcard csrc/*)
 	test -x $(RUN) || $(PYTHON) -m venv .venv
+	@echo "fetfast and what it needs go into .venv: about 350 MB, half a minute"
+	$(RUN) -m pip install --editable .
+	touch $@
+
+$(VENV): $(BASE)
+	@echo "what the tests and suites need goes into .venv too: 3.6 GB, some minutes"
 	$(RUN) -m pip install --quiet --editable '.[dev,judges,video]'
 	touch $@
 
-demo: $(VENV)    ## an expression onto a real photo: out/demo.png (SRC=… TGT=… take yours)
+demo: $(BASE)    ## an expression onto a real photo: out/demo.png (SRC=… TGT=… take yours)
 	mkdir -p out
 	.venv/bin/fetfast transfer '$(SRC)' "$(TGT)" -o out/demo.png --sheet
 
