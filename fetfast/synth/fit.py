@@ -27,6 +27,7 @@ FOCAL = 4.0  # crop sides: puts a head about 1 m away
 ERROR = 0.004  # standard deviation of a landmark, crop sides
 ERROR_EXPRESSION = 0.25  # of the landmarker's blendshapes
 STEPS = 12
+ROBUST_FROM, OUTLIER = 4, 3.0  # the step from which on, and the errors beyond which, a landmark counts little
 VERSION = 1  # of what is kept in the cache
 
 
@@ -80,8 +81,8 @@ def fit(kit: Facekit, face: Face) -> Fit:
         bend = (slope @ rotation) @ modes.transpose(1, 2, 0)
         jacobian = np.concatenate([slope @ spin, slope, bend], 2)
         weight = trust / ERROR**2
-        if step >= 4:
-            weight = weight / (1 + (error**2).sum(1) / (3 * ERROR) ** 2)
+        if step >= ROBUST_FROM:
+            weight = weight / (1 + (error**2).sum(1) / (OUTLIER * ERROR) ** 2)
         rows = (jacobian * np.sqrt(weight)[:, None, None]).reshape(-1, jacobian.shape[2])
         normal = rows.T @ rows
         gradient = rows.T @ (error * np.sqrt(weight)[:, None]).ravel()

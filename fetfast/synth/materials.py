@@ -1,7 +1,7 @@
 """Colours of skin, hair and eyes per pixel, for a model that comes without a texture: procedural, from where a pixel
 lies on the neutral head.
 
-All colours are linear RGB in 0 ... 1. `a` f32 [P, 14] are a `Scene`'s columns.
+All colours are linear RGB in 0 ... 1. `a` f32 [P, 13] are the columns of a `render.Scene`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numba import njit
 from fetfast.synth.appearance import Appearance
 from fetfast.synth.facekit import Facekit
 
+POSITION, LIP, ALONG, ACROSS, HAIRLINE = slice(0, 3), 3, 4, 5, 12  # columns; ALONG and ACROSS the brow
 LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 # Upper and lower edge of the subject's right brow and left brow, from the nose outwards.
 BROWS = (
@@ -140,7 +141,7 @@ def iris(direction: np.ndarray, color: np.ndarray, seed: int) -> np.ndarray:
 
 def skin(a: np.ndarray, appearance: Appearance) -> tuple[np.ndarray, np.ndarray, float]:
     """Albedo, gloss and sharpness of skin, lips, brows, stubble, scalp and shirt."""
-    position, lip, along, across, field = a[:, :3], a[:, 3], a[:, 4], a[:, 5], a[:, 12]
+    position, lip, along, across, field = a[:, POSITION], a[:, LIP], a[:, ALONG], a[:, ACROSS], a[:, HAIRLINE]
     x, y, z = position.T
     tone = (
         1
@@ -191,20 +192,20 @@ def skin(a: np.ndarray, appearance: Appearance) -> tuple[np.ndarray, np.ndarray,
 
 
 def shirt(a: np.ndarray) -> np.ndarray:
-    """How much cloth covers the skin, f32 [...] 0 ... 1, of columns [..., 14]."""
+    """How much cloth covers the skin, f32 [...] 0 ... 1, of columns [..., 13]."""
     return step(-13.2, -13.4, a[..., 1] - 0.10 * a[..., 0] ** 2)
 
 
 def roots(a: np.ndarray, appearance: Appearance) -> np.ndarray:
     """How much hair covers the skin near the hairline, f32 [P] 0 ... 1."""
-    x, y, z = a[:, :3].T
+    x, y, z = a[:, POSITION].T
     tuft = noise(np.stack([np.arctan2(x, z + 3) * 60, y * 0.3, z * 0], 1).astype(np.float32), appearance.seed + 8)
-    return step(-0.5, 0.45, a[:, 12] + 0.45 * tuft)
+    return step(-0.5, 0.45, a[:, HAIRLINE] + 0.45 * tuft)
 
 
 def strands(a: np.ndarray, appearance: Appearance) -> np.ndarray:
     """Hair colour: streaks that run down from the crown."""
-    x, y, z = a[:, :3].T
+    x, y, z = a[:, POSITION].T
     around = np.arctan2(x, z + 3)
     streak = np.stack([around * 34, (y + z * 0.3) * 0.25, np.zeros_like(x)], 1)
     fine = np.stack([around * 110, y * 0.5, np.zeros_like(x)], 1)

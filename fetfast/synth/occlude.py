@@ -14,6 +14,7 @@ from fetfast.synth.materials import fractal, step
 from fetfast.synth.regions import OCCLUDER
 
 OCCLUDED = 0.12  # of all pairs
+DARK, DOWN, SOFT = 0.35, 0.015, 0.012  # its shadow: light lost, and crop sides that it lies below, and blurs over
 CHIN, CHEEKS, MIDDLE, BROW = 152, (234, 454), (50, 280), 9  # landmarks
 HAIRS = np.array([(28, 24, 22), (62, 43, 32), (110, 76, 48), (176, 140, 92), (150, 146, 142)], np.float32)
 
@@ -23,7 +24,7 @@ def occlude(pair: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     points, size = pair["target_points"], len(pair["target"])
     draw = (hand, microphone, hair)[rng.choice(3, p=(0.4, 0.25, 0.35))]
     color, alpha = draw(pair["target"], points, rng)
-    shadow = 1 - 0.35 * gaussian_filter(np.roll(alpha, int(0.015 * size), 0), 0.012 * size)
+    shadow = 1 - DARK * gaussian_filter(np.roll(alpha, int(DOWN * size), 0), SOFT * size)
     for name in ("target", "truth"):
         under = pair[name] * shadow[..., None]
         over = under + alpha[..., None] * (color - under)

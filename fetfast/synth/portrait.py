@@ -19,8 +19,11 @@ from fetfast.synth.fit import SKIN, Fit
 from fetfast.synth.inpaint import eye_colors, inpaint
 from fetfast.synth.raster import concavity, halve, rasterize, vertex_normals
 
+FARTHEST_GAZE = 0.7  # radians
 EYE_TURN = np.radians(30.0)  # the eyeball's turn at eyeLook 1
 WHITER, LIGHTER, BRIGHTEST = 1.3, 1.4, 232.0  # teeth, than the whites of the eyes, which lids shade, and than skin
+OUTLIER = 20.0  # grey levels beside the fitted light from which on a pixel counts little
+DARKEST = 0.35  # of the mean light: no side of a face is darker
 LIKE = 0.7  # the power of the ratio of tones by which another's skin is brought to one's own
 EDGE = 0.02  # crop sides over which it goes over into one's own
 BEHIND = 0.985  # of 1 / depth, about 1.5 cm: eyeballs and sockets lie behind the lids, whatever these do
@@ -60,14 +63,24 @@ def gaze_of(kit: Facekit, expression: np.ndarray) -> np.ndarray:
     return EYE_TURN * np.array(rows)
 
 
-def pose_mesh(kit: Facekit, submesh: FaceSubmesh, fit: Fit, base: np.ndarray, expression: np.ndarray):
-    """The person's mesh under an expression: camera space [N, 3], screen [N, 3] (see Pose), irises [2, 5, 2]."""
+@dataclass(frozen=True)
+class PosedMesh:
+    """The person's mesh under an expression: placed f32 [N, 3] in camera space; screen f32 [N, 3], crop units and
+    1 / depth (see Pose); irises f32 [2, 5, 2] crop units."""
+
+    placed: np.ndarray
+    screen: np.ndarray
+    irises: np.ndarray
+
+
+def pose_mesh(kit: Facekit, submesh: FaceSubmesh, fit: Fit, base: np.ndarray, expression: np.ndarray) -> PosedMesh:
+    """Applies an expression, its gaze and the fit's pose to a shape without expression f32 [N, 3]."""
     used = np.flatnonzero(expression)
     shape = base + np.tensordot(expression[used].astype(np.float32), submesh.expressions[used], 1)
     gaze = fit.gaze + gaze_of(kit, expression) - gaze_of(kit, fit.expression)
     irises = []
     for side, ball in enumerate(submesh.balls):
-        yaw, pitch = np.clip(gaze[side], -0.7, 0.7)
+        yaw, pitch = np.clip(gaze[side], -FARTHEST_GAZE, FARTHEST_GAZE)
         turn = (rotation_matrix(np.array([0, yaw, 0])) @ rotation_matrix(np.array([-pitch, 0, 0]))).astype(np.float32)
         center = submesh.centers[side] + (base[ball] - submesh.neutral[ball]).mean(0)
         shape[ball] = (shape[ball] - center) @ turn.T + center
@@ -75,7 +88,8 @@ def pose_mesh(kit: Facekit, submesh: FaceSubmesh, fit: Fit, base: np.ndarray, ex
     placed = fit.pose.place(shape)
     screen = fit.pose.project(placed)
     screen[submesh.behind_lids, 2] *= BEHIND  # an eyeball that bulges through a lid is not seen
-    return placed, screen, fit.pose.project(fit.pose.place(np.concatenate(irises)))[:, :2].reshape(2, 5, 2)
+    points = fit.pose.project(fit.pose.place(np.concatenate(irises)))[:, :2]
+    return PosedMesh(placed, screen, points.reshape(2, 5, 2))
 
 
 def points_of(submesh: FaceSubmesh, screen: np.ndarray, irises: np.ndarray) -> np.ndarray:
@@ -133,7 +147,8 @@ def _prepare(kit: Facekit, submesh: FaceSubmesh, photo: np.ndarray, fit: Fit, gl
     size = len(photo) // 2
     real = (halve(photo) + 0.5).astype(np.uint8)
     base = (submesh.neutral + np.tensordot(fit.identity, submesh.identities, 1)).astype(np.float32)
-    placed, screen, irises = pose_mesh(kit, submesh, fit, base, fit.expression)
+    posed = pose_mesh(kit, submesh, fit, base, fit.expression)
+    placed, screen, irises = posed.placed, posed.screen, posed.irises
     points = points_of(submesh, screen, irises)
     error = (fit.landmarks - points)[:SKIN]
     residual, opening = submesh.spread @ error, []
@@ -211,10 +226,10 @@ def fit_light(colors: np.ndarray, normals: np.ndarray) -> np.ndarray:
     for _ in range(4):
         rows = system * weight[:, None]
         light = np.linalg.solve(rows.T @ system + np.diag([0, 20, 20, 20]), rows.T @ value)
-        weight = 1 / (1 + ((value - system @ light) / 20) ** 2)
+        weight = 1 / (1 + ((value - system @ light) / OUTLIER) ** 2)
     return light.astype(np.float32)
 
 
 def brightness(light: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """f32 [N]: light on the mesh."""
-    return np.maximum(light[0] + normals @ light[1:], 0.35 * light[0]).astype(np.float32)
+    return np.maximum(light[0] + normals @ light[1:], DARKEST * light[0]).astype(np.float32)

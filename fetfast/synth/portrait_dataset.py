@@ -33,13 +33,15 @@ from fetfast.synth.fit import IDENTITIES, Fit, fit_file
 from fetfast.synth.labels import LABELS, classify
 from fetfast.synth.occlude import OCCLUDED, occlude
 from fetfast.synth.portrait import Portrait, mixed, prepare
-from fetfast.synth.reexpress import as_photographed, motion, reexpress
+from fetfast.synth.reexpress import Rasterised, as_photographed, motion, reexpress
 from fetfast.synth.regions import REGIONS
 from fetfast.synth.workers import fill, pool
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 NEAR_GLASSES = ("browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeWide", "noseSneer")
+UNDER_GLASSES = 0.2  # of a movement of these is left behind glasses
 PHOTO = 0.25  # of the truths are photos, and of the targets
+SAME_PERSON = 0.1  # of the pairs: two made pictures of the very person
 MIXED = 0.7  # of the look-alikes: somebody between two people
 ALIKE, SHARES = 560, (0.3, 0.9)  # how many of them in all; how much they have of the other's skin
 SHAPE = 0.5  # standard deviation of identity coefficients between look-alikes
@@ -108,37 +110,50 @@ def pair(
     """
     chance = rng.random() * (1 - PHOTO)
     is_photo = wanted is not None and chance < PHOTO
-    if wanted is not None and chance >= PHOTO + 0.1:
+    if wanted is not None and chance >= PHOTO + SAME_PERSON:
         if alike and rng.random() < MIXED:
             portrait = alike[int(rng.integers(len(alike)))]
         portrait = varied(model.submesh, portrait, rng)
     portrait = shaded(model.submesh, portrait, rng.uniform(*SHADES))
     first = None if is_photo else random_expression(model.kit, donors, rng)
-    target, target_points, target_shapes, _, before = end(model, portrait, first)
-    truth, driven_points, source_shapes, regions, after = end(model, portrait, wanted, target_points)
-    flow, light = motion(model.submesh, before, after)
+    target = end(model, portrait, first)
+    truth = end(model, portrait, wanted, target.points)
+    flow, light = motion(model.submesh, target.raster, truth.raster)
     made = {
-        "target": target, "truth": truth, "mask": regions, "flow": flow, "light": light,
-        "target_points": target_points, "driven_points": driven_points,
-        "target_blendshapes": target_shapes, "source_blendshapes": source_shapes,
-        "label": np.array(classify(source_shapes)),
+        "target": target.image, "truth": truth.image, "mask": truth.regions, "flow": flow, "light": light,
+        "target_points": target.points, "driven_points": truth.points,
+        "target_blendshapes": target.blendshapes, "source_blendshapes": truth.blendshapes,
+        "label": np.array(classify(truth.blendshapes)),
     }  # fmt: skip
     if rng.random() < OCCLUDED:
         occlude(made, rng)
     return made
 
 
-def end(model: Model, portrait: Portrait, wanted: np.ndarray | None, target_points: np.ndarray | None = None):
-    """Picture, landmarks, blendshapes, regions and mesh of a portrait under an expression, or (None) of the photo; as a
-    target, or as the truth for a target that has these landmarks."""
+@dataclass(frozen=True)
+class End:
+    """One of the two pictures of a pair: image u8 [S, S, 3], points f32 [478, 2] crop units, blendshapes f32 [52],
+    regions u8 [S, S], and where the mesh stands on it."""
+
+    image: np.ndarray
+    points: np.ndarray
+    blendshapes: np.ndarray
+    regions: np.ndarray
+    raster: Rasterised
+
+
+def end(model: Model, portrait: Portrait, wanted: np.ndarray | None, target_points: np.ndarray | None = None) -> End:
+    """Draws a portrait under an expression, or (None) takes the photo; as a target, or as the truth for a target that
+    has these landmarks."""
     fit = portrait.fit
     if wanted is None:
-        return portrait.real, fit.landmarks, fit.blendshapes, portrait.regions, as_photographed(model.submesh, portrait)
+        photo = as_photographed(model.submesh, portrait)
+        return End(portrait.real, fit.landmarks, fit.blendshapes, portrait.regions, photo)
     if portrait.glasses:  # what moves the skin below the frame would bend it
         near, wanted = model.kit.index(*NEAR_GLASSES), wanted.copy()
-        wanted[near] = fit.expression[near] + 0.2 * (wanted - fit.expression)[near]
+        wanted[near] = fit.expression[near] + UNDER_GLASSES * (wanted - fit.expression)[near]
     made = reexpress(model.kit, model.submesh, portrait, wanted, target_points)
-    return made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions, made.drawn
+    return End(made.image, made.points, wanted @ model.kit.to_blendshapes, made.regions, made.raster)
 
 
 def mirrored(model: Model, pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from fetfast.synth.face_submesh import EYE_LEFT, EYE_RIGHT, FACE, TEETH, FaceSubmesh, seen_regions
 from fetfast.synth.facekit import Facekit
 from fetfast.synth.inpaint import directions, fringe
-from fetfast.synth.lids import blink, lower_lids, shows_eyes, stays
+from fetfast.synth.lids import Blink, blink, lower_lids, shows_eyes, stays
 from fetfast.synth.portrait import Portrait, brightness, draw, openness, points_of, pose_mesh, set_teeth
 from fetfast.synth.raster import concavity, halve, vertex_normals
 
@@ -24,49 +24,73 @@ FADE = 0.16  # crop sides over which displacement dies away round the face
 COARSE = 48  # side of the grid on which it does
 WIDER = (8.0, 4.0, 2.0, 1.0)  # cells over which the mesh's displacement is averaged, from far away to its edge
 WITHIN = 0.85  # of the last of these Gaussians: how much of it the mesh covers where its edge is not felt any more
+RELIGHT = (0.75, 1.25)  # bounds of the change of light: the linear model is rough
+DEEPEST = 0.04  # cm of concavity that still take light
 CREASES = 12.0  # light lost a cm of concavity
 FOREHEAD = 0.3  # of that is lost there: the model dents it in spots, skin folds in lines
+OPENING_BLUR = 0.008  # crop sides over which the light that falls into an opening is lost at its edge
 BETWEEN_BROWS = 9  # landmark
 COLUMNS = 7  # displacement 2, light, trust, paint 3 (of an eyeball: direction from its centre)
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Where the mesh stands on a picture of S pixels: screen f32 [N, 3] (crop units, 1 / depth), the raster of twice
-    the size, and round it the displacement from the photo f32 [COARSE, COARSE, 4] (x, y, light, cover): all of it
-    outside of the mesh, where cover is .5 and less, and going over into the mesh's own up to WITHIN; light f32 [N]: how
-    much brighter each vertex is than in the photo."""
+class Posed:
+    """Where the mesh and the landmarks stand on the screen under an expression: placed f32 [N, 3] in camera space,
+    screen f32 [N, 3] (crop units, 1 / depth), points f32 [478, 2] crop units, and how far the lids are shut."""
+
+    placed: np.ndarray
+    screen: np.ndarray
+    points: np.ndarray
+    blink: Blink
+
+
+@dataclass(frozen=True)
+class Rasterised:
+    """The posed mesh on a picture of S pixels, at twice the size: screen f32 [N, 3] (crop units, 1 / depth); seen
+    i32 [2 S, 2 S] (triangle, -1: none) and weights f32 [2 S, 2 S, 3]; columns f32 [N, >= 3] of its vertices:
+    displacement from the photo (x, y), light (how much brighter than in the photo), and COLUMNS' rest where it is to be
+    composited; around f32 [COARSE, COARSE, 4], displacement, light and cover round the mesh: all of it outside, where
+    cover is .5 and less, and going over into the mesh's own up to WITHIN."""
 
     screen: np.ndarray
     seen: np.ndarray
     weights: np.ndarray
+    columns: np.ndarray
     around: np.ndarray
-    light: np.ndarray
+
+    @property
+    def light(self) -> np.ndarray:
+        return self.columns[:, 2]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """image u8 [S, S, 3], points f32 [478, 2] crop units, regions u8 [S, S] as in `regions.py`."""
+    """The composited picture: image u8 [S, S, 3], points f32 [478, 2] crop units, regions u8 [S, S] (`regions.py`)."""
 
     image: np.ndarray
     points: np.ndarray
     regions: np.ndarray
-    drawn: Drawn
+    raster: Rasterised
 
 
-def as_photographed(submesh: FaceSubmesh, portrait: Portrait) -> Drawn:
-    """The mesh as it stands on the photo itself."""
-    size = 2 * len(portrait.real)
-    seen, weights = draw(portrait.screen, submesh.triangles, size, np.zeros((size, size), np.float32))
+def as_photographed(submesh: FaceSubmesh, portrait: Portrait) -> Rasterised:
+    """Rasterises the mesh as it stands on the photo itself."""
     still = np.tile(np.array([0, 0, 1], np.float32), (len(portrait.screen), 1))
-    return Drawn(portrait.screen, seen, weights, fade(seen, weights, submesh.triangles, still), still[:, 2])
+    return drawn(submesh, portrait, portrait.screen, still)
+
+
+def drawn(submesh: FaceSubmesh, portrait: Portrait, screen: np.ndarray, columns: np.ndarray) -> Rasterised:
+    """Rasterises the mesh at these places on the screen."""
+    size = 2 * len(portrait.real)
+    seen, weights = draw(screen, submesh.triangles, size, np.zeros((size, size), np.float32))
+    return Rasterised(screen, seen, weights, columns, fade(seen, weights, submesh.triangles, columns))
 
 
 def relight(portrait: Portrait, submesh: FaceSubmesh, placed: np.ndarray) -> np.ndarray:
     """f32 [N]: how much brighter the skin is than in the photo; less so where it creases more."""
     normals = vertex_normals(placed, submesh.triangles)
-    ratio = np.clip(brightness(portrait.light, normals) / portrait.shade, 0.75, 1.25)
-    deeper = np.clip(np.maximum(concavity(placed, submesh.triangles, normals), 0) - portrait.creases, 0, 0.04)
+    ratio = np.clip(brightness(portrait.light, normals) / portrait.shade, *RELIGHT)
+    deeper = np.clip(np.maximum(concavity(placed, submesh.triangles, normals), 0) - portrait.creases, 0, DEEPEST)
     deeper[submesh.neutral[:, 1] > submesh.neutral[submesh.landmarks[BETWEEN_BROWS], 1] + 1] *= FOREHEAD
     return np.where(submesh.kind == FACE, ratio * np.exp(-CREASES * deeper), 1)
 
@@ -78,46 +102,56 @@ def reexpress(
     expression: np.ndarray,
     target_points: np.ndarray | None = None,
 ) -> Picture:
-    """The portrait under expression coefficients [53]. target_points f32 [478, 2]: the landmarks of the pair's target,
-    which tell where `ops.teeth` draws its teeth; None: this is the target."""
-    fit, size = portrait.fit, len(portrait.real)
-    closed = blink(kit, submesh, fit, portrait.base, expression, portrait.residual)
-    placed, screen, irises = pose_mesh(kit, submesh, fit, portrait.base, closed.expression)
-    share = np.clip(openness(points_of(submesh, screen, irises)) / portrait.gaps, 0, 1)
+    """Renders the portrait under expression coefficients [53]. target_points f32 [478, 2]: the landmarks of the pair's
+    target, which tell where `ops.teeth` draws its teeth; None: this is the target."""
+    posed = pose(kit, submesh, portrait, expression, target_points)
+    raster = rasterise(submesh, portrait, posed)
+    image = composite(submesh, portrait, raster)
+    return Picture((halve(image) + 0.5).astype(np.uint8), posed.points, seen_regions(submesh, raster.seen), raster)
+
+
+def pose(
+    kit: Facekit,
+    submesh: FaceSubmesh,
+    portrait: Portrait,
+    expression: np.ndarray,
+    target_points: np.ndarray | None = None,
+) -> Posed:
+    """Poses the mesh: expression, gaze and pose; then what the fit left over, lids that meet, and teeth in place."""
+    closed = blink(kit, submesh, portrait.fit, portrait.base, expression, portrait.residual)
+    mesh = pose_mesh(kit, submesh, portrait.fit, portrait.base, closed.expression)
+    screen = mesh.screen.copy()
+    share = np.clip(openness(points_of(submesh, screen, mesh.irises)) / portrait.gaps, 0, 1)
     share[:2] = np.minimum(share[:2], 1 - closed.shut[::-1])
     screen[:, :2] += portrait.residual + np.tensordot(share, portrait.opening, 1)
     lower_lids(submesh, screen, closed)
-    points = points_of(submesh, screen, irises) + stays(portrait.left_over, closed)
+    points = points_of(submesh, screen, mesh.irises) + stays(portrait.left_over, closed)
     set_teeth(submesh, screen, points if target_points is None else target_points, points)
-    near = np.zeros((2 * size, 2 * size), np.float32)
-    seen, weights = draw(screen, submesh.triangles, 2 * size, near)
-    columns = np.empty((len(screen), COLUMNS), np.float32)
-    columns[:, :2] = portrait.screen[:, :2] - screen[:, :2]
-    columns[:, 2] = relight(portrait, submesh, placed)
-    columns[:, 3] = portrait.trust * (1 - fringe(submesh) @ (closed.shut * shows_eyes(fit.landmarks)))
+    return Posed(mesh.placed, screen, points, closed)
+
+
+def rasterise(submesh: FaceSubmesh, portrait: Portrait, posed: Posed) -> Rasterised:
+    """Rasterises the posed mesh, with all that compositing reads of its vertices."""
+    columns = np.empty((len(posed.screen), COLUMNS), np.float32)
+    columns[:, :2] = portrait.screen[:, :2] - posed.screen[:, :2]
+    columns[:, 2] = relight(portrait, submesh, posed.placed)
+    columns[:, 3] = portrait.trust * (1 - fringe(submesh) @ (posed.blink.shut * shows_eyes(portrait.fit.landmarks)))
     columns[:, 4:7] = portrait.paint
     for side, ball in enumerate(submesh.balls):
         columns[ball, 4:7] = directions(submesh, side)
-    around = fade(seen, weights, submesh.triangles, columns)
-    dim = shadowed(seen, submesh.triangle_kind)
-    out = np.empty((2 * size, 2 * size, 3), np.float32)
-    compose(
-        portrait.photo,
-        seen,
-        weights,
-        submesh.triangles,
-        submesh.triangle_kind,
-        columns,
-        around,
-        dim,
-        portrait.iris,
-        out,
-    )
-    drawn = Drawn(screen, seen, weights, around, columns[:, 2])
-    return Picture((halve(out) + 0.5).astype(np.uint8), points, seen_regions(submesh, seen), drawn)
+    return drawn(submesh, portrait, posed.screen, columns)
 
 
-def motion(submesh: FaceSubmesh, target: Drawn, truth: Drawn) -> tuple[np.ndarray, np.ndarray]:
+def composite(submesh: FaceSubmesh, portrait: Portrait, raster: Rasterised) -> np.ndarray:
+    """Moves, relights and inpaints the photo's pixels: f32 [2 S, 2 S, 3]."""
+    dim = shadowed(raster.seen, submesh.triangle_kind)
+    out = np.empty((*raster.seen.shape, 3), np.float32)
+    mesh = submesh.triangles, submesh.triangle_kind
+    compose(portrait.photo, raster.seen, raster.weights, *mesh, raster.columns, raster.around, dim, portrait.iris, out)
+    return out
+
+
+def motion(submesh: FaceSubmesh, target: Rasterised, truth: Rasterised) -> tuple[np.ndarray, np.ndarray]:
     """Where the target shows what the truth shows: a backward flow f16 [S / 2, S / 2, 2], crop units; and how much
     brighter it is there, less one: f16 [S / 2, S / 2].
 
@@ -164,7 +198,7 @@ def shadowed(seen: np.ndarray, kind: np.ndarray) -> np.ndarray:
     at = ((np.arange(side) + 0.5) * len(seen) / side).astype(int)
     near = seen[np.ix_(at, at)]
     inner = ((near >= 0) & (kind[np.maximum(near, 0)] != FACE)).astype(np.float32)
-    return gaussian_filter(inner, side * 0.008)
+    return gaussian_filter(inner, side * OPENING_BLUR)
 
 
 @njit(cache=True, nogil=True)

@@ -13,21 +13,50 @@ from fetfast.synth.accessories import glasses, hair_field, long_hair, scalp
 from fetfast.synth.appearance import Appearance
 from fetfast.synth.camera import Pose, eyeballs, turn_eyes
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.materials import Charts, fractal, iris, mix, noise, roots, shirt, skin, step, strands
+from fetfast.synth.materials import (
+    HAIRLINE,
+    POSITION,
+    Charts,
+    fractal,
+    iris,
+    mix,
+    noise,
+    roots,
+    shirt,
+    skin,
+    step,
+    strands,
+)
 from fetfast.synth.raster import halve, interpolate, rasterize, vertex_normals
 
 
 @dataclass(frozen=True)
+class Posed:
+    """Head, hair and glasses as one mesh before a camera: placed f32 [V, 3] in camera space; screen f32 [V, 3], pixels
+    of a picture of twice the size and 1 / depth; triangles i32 [T, 3] and the part of each i32 [T]; chart f32 [V, 6]
+    and hairline f32 [V], where a vertex lies on the neutral head; eyes f32 [2, 3], the eyeballs' centres as placed."""
+
+    placed: np.ndarray
+    screen: np.ndarray
+    triangles: np.ndarray
+    parts: np.ndarray
+    chart: np.ndarray
+    hairline: np.ndarray
+    eyes: np.ndarray
+
+
+@dataclass(frozen=True)
 class Scene:
-    """What the camera sees per pixel at twice the size: the raster's buffers and interpolated columns."""
+    """The posed mesh rasterised at twice the size: the raster's buffers and interpolated columns."""
 
     seen: np.ndarray  # i32 [H, W]
     near: np.ndarray  # f32 [H, W]
-    attributes: np.ndarray  # f32 [H, W, 14]: chart 6, normal 3, camera position 3, hair field, part
+    attributes: np.ndarray  # f32 [H, W, 13]: chart 6, normal 3, camera position 3, hairline
     part: np.ndarray  # i32 [H, W], -1 where there is nothing
 
 
 HAIR, RIM = 100, 101  # parts beyond the kit's own
+CHART, NORMAL, PLACED = slice(0, 6), slice(6, 9), slice(9, 12)  # columns of a Scene, beside those of materials
 
 
 def render(
@@ -40,15 +69,16 @@ def render(
     size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A portrait u8 [size, size, 3], and what its pixels show, u8 [size, size] as in `regions.py`."""
-    shape = turn_eyes(kit, shape, gaze)
-    big = Pose(pose.rotation, pose.translation, pose.focal * 2, (pose.center[0] * 2, pose.center[1] * 2))
-    vertices, triangles, parts, chart, field = assemble(kit, charts, shape, appearance)
-    placed = big.place(vertices)
-    scene = draw(big, placed, triangles, parts, chart, field, 2 * size)
-    lit = shadow(placed, triangles, scene, appearance)
-    color = shade(kit, scene, appearance, lit, eyeballs(kit, placed[: len(shape)])[0])
-    color = lashes(kit, color, big.project(placed), scene.near)
+    posed = posed_scene(kit, charts, turn_eyes(kit, shape, gaze), pose, appearance)
+    scene = rasterise(posed, 2 * size)
+    color = composite(kit, posed, scene, appearance)
     return to_srgb(halve(color.astype(np.float32))), shown(kit, scene)[::2, ::2]
+
+
+def composite(kit: Facekit, posed: Posed, scene: Scene, appearance: Appearance) -> np.ndarray:
+    """Lights the scene and lays the lashes over it: linear f32 [H, W, 3]."""
+    lit = shadow(posed.placed, posed.triangles, scene, appearance)
+    return lashes(kit, shade(kit, scene, appearance, lit, posed.eyes), posed.screen, scene.near)
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -58,8 +88,8 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     return np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, appearance: Appearance):
-    """Head, hair and glasses as one mesh: vertices, triangles, part per triangle, charts, hair field."""
+def posed_scene(kit: Facekit, charts: Charts, shape: np.ndarray, pose: Pose, appearance: Appearance) -> Posed:
+    """Joins head, hair and glasses of a shape f32 [N, 3] to one mesh and places it before the camera."""
     solid = kit.triangle_part != kit.part_names.index("EyeLashes")
     field = hair_field(kit, appearance.recede)
     vertices, triangles = [shape], [kit.triangles[solid]]
@@ -81,12 +111,16 @@ def assemble(kit: Facekit, charts: Charts, shape: np.ndarray, appearance: Appear
     if appearance.glasses:
         v, t = glasses(kit, shape, appearance.glasses, 1.0)
         add(v, t, RIM, bare(v), np.full(len(v), -9.0))
-    return (
-        np.concatenate(vertices).astype(np.float32),
+    big = Pose(pose.rotation, pose.translation, pose.focal * 2, (pose.center[0] * 2, pose.center[1] * 2))
+    placed = big.place(np.concatenate(vertices).astype(np.float32))
+    return Posed(
+        placed,
+        big.project(placed),
         np.concatenate(triangles).astype(np.int32),
         np.concatenate(parts),
         np.concatenate(chart),
         np.concatenate(fields),
+        eyeballs(kit, placed[: len(shape)])[0],
     )
 
 
@@ -95,16 +129,17 @@ def bare(vertices: np.ndarray) -> np.ndarray:
     return np.concatenate([vertices, np.full((len(vertices), 3), (-9, 9, 9))], 1)
 
 
-def draw(pose, placed, triangles, parts, chart, field, size) -> Scene:
-    """Rasterise at size x size and interpolate the columns that shading needs."""
+def rasterise(posed: Posed, size: int) -> Scene:
+    """Rasterises at size x size and interpolates the columns that shading needs."""
     seen = np.full((size, size), -1, np.int32)
     weights = np.zeros((size, size, 3), np.float32)
     near = np.zeros((size, size), np.float32)
-    rasterize(pose.project(placed), triangles, seen, weights, near)
-    columns = np.concatenate([chart, vertex_normals(placed, triangles), placed, field[:, None]], 1)
+    rasterize(posed.screen, posed.triangles, seen, weights, near)
+    normals = vertex_normals(posed.placed, posed.triangles)
+    columns = np.concatenate([posed.chart, normals, posed.placed, posed.hairline[:, None]], 1)
     out = np.zeros((size, size, columns.shape[1]), np.float32)
-    interpolate(seen, weights, triangles, np.ascontiguousarray(columns, dtype=np.float32), out)
-    return Scene(seen, near, out, np.where(seen >= 0, parts[np.maximum(seen, 0)], -1))
+    interpolate(seen, weights, posed.triangles, np.ascontiguousarray(columns, dtype=np.float32), out)
+    return Scene(seen, near, out, np.where(seen >= 0, posed.parts[np.maximum(seen, 0)], -1))
 
 
 def shown(kit: Facekit, scene: Scene) -> np.ndarray:
@@ -114,9 +149,9 @@ def shown(kit: Facekit, scene: Scene) -> np.ndarray:
     table[: len(kit.part_names)] = regions.region_of(kit)
     table[[HAIR, RIM]] = regions.HAIR, regions.GLASSES
     out = np.where(part < 0, regions.BACKGROUND, table[part])
-    out = np.where((part == HAIR) & (a[..., 12] < 0), regions.SKIN, out)
+    out = np.where((part == HAIR) & (a[..., HAIRLINE] < 0), regions.SKIN, out)
     out = np.where((out == regions.SKIN) & (shirt(a) > 0.5), regions.BACKGROUND, out)
-    return regions.with_features(out, a[..., :6])
+    return regions.with_features(out, a[..., CHART])
 
 
 def shadow(placed: np.ndarray, triangles: np.ndarray, scene: Scene, appearance: Appearance) -> np.ndarray:
@@ -137,7 +172,7 @@ def shadow(placed: np.ndarray, triangles: np.ndarray, scene: Scene, appearance: 
     weights = np.zeros((size, size, 3), np.float32)
     height = np.zeros((size, size), np.float32)
     rasterize(to_map(placed), triangles, seen, weights, height)
-    at = to_map(scene.attributes[..., 9:12])
+    at = to_map(scene.attributes[..., PLACED])
     lit = np.zeros(scene.seen.shape, np.float32)
     taps = [(dx, dy) for dx in (-4, -1.5, 1.5, 4) for dy in (-4, -1.5, 1.5, 4)]
     for dx, dy in taps:
@@ -171,7 +206,7 @@ def shade(kit: Facekit, scene: Scene, appearance: Appearance, lit: np.ndarray, b
         if not where.any():
             continue
         a = scene.attributes[where]
-        position, normal, placed = a[:, :3], unit(a[:, 6:9]), a[:, 9:12]
+        position, normal, placed = a[:, POSITION], unit(a[:, NORMAL]), a[:, PLACED]
         wrap = np.full(3, 0.12)
         gloss: Any = 0.0
         sharp = 30.0

@@ -49,7 +49,7 @@ def test_flow_and_light_are_the_mesh_s(
 ) -> None:
     """On skin away from the mesh's edge, whether the truth is made or the photo; outside they follow without a gap."""
     expression = wearing(model, fitted.expression, jawOpen=0.4, mouthSmile_L=0.8)
-    made = reexpress(model.kit, model.submesh, portrait_128, expression).drawn
+    made = reexpress(model.kit, model.submesh, portrait_128, expression).raster
     photo = as_photographed(model.submesh, portrait_128)
     target, truth = (made, photo) if real else (photo, made)
     flow, light = (field.astype(np.float32) for field in motion(model.submesh, target, truth))

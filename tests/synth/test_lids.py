@@ -38,7 +38,7 @@ def openings(points: np.ndarray) -> np.ndarray:
 
 def eyes_seen(model: portrait_dataset.Model, made: Picture) -> int:
     """Pixels of the raster that show an eyeball or its socket."""
-    kind = model.submesh.triangle_kind[made.drawn.seen[made.drawn.seen >= 0]]
+    kind = model.submesh.triangle_kind[made.raster.seen[made.raster.seen >= 0]]
     return int(np.isin(kind, (EYE_LEFT, EYE_RIGHT, SOCKET)).sum())
 
 

@@ -127,7 +127,7 @@ def test_teeth_of_a_pair_stand_where_they_are_drawn(model: portrait_dataset.Mode
 
     def miss(submesh, target_points) -> float:
         made = reexpress(model.kit, submesh, portrait_128, expression, target_points)
-        there = made.drawn.screen[submesh.teeth, :2].mean(1)
+        there = made.raster.screen[submesh.teeth, :2].mean(1)
         drawn = teeth_of() @ np.concatenate((made.points, before))
         return 128 * float(np.linalg.norm(drawn - there, axis=1).mean())
 
