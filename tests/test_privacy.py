@@ -54,11 +54,11 @@ QUANTIZE = """
 import numpy as np, onnx
 from onnx import helper
 from fetfast.quantize import quantize
-value = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 2, 8, 8))
-weight = helper.make_tensor("w", onnx.TensorProto.FLOAT, (2, 2, 3, 3), np.ones(36, np.float32))
+value = lambda name, *shape: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape or (1, 2, 8, 8))
 node = helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1, 1, 1, 1])
-graph = helper.make_graph([node], "net", [value("x")], [value("y")], [weight])
-quantize(helper.make_model(graph).SerializeToString(), {}, [{"x": np.ones((1, 2, 8, 8), np.float32)}], [])
+graph = helper.make_graph([node], "net", [value("x")], [value("y")], value_info=[value("w", 2, 2, 3, 3)])
+weights = {"w": np.ones((2, 2, 3, 3), np.float32)}
+quantize(helper.make_model(graph).SerializeToString(), weights, [{"x": np.ones((1, 2, 8, 8), np.float32)}], [])
 """
 
 
