@@ -98,21 +98,20 @@ def compared(
     for part, axis in what.seen:
         for side in what.sides:
             pairs = np.array([[along(m, part, axis, side) for m in both] for both in zip(moved, own, strict=True)])
+            if np.isnan(pairs).any():  # an eye that is shut at rest
+                continue
             pairs *= np.sign(pairs[-1:, 1:])  # along the driver's own direction
-            pairs = np.nan_to_num(pairs)  # an iris that a shut eye hides has not moved
             total += pairs
             yield f"{action}{DETAIL}{part} {axis}, {side}", *pairs[-1]
     yield action, *total[1]
     yield f"{action}{DETAIL}half", *total[0]
     seen = {(part, side) for part, _ in what.seen for side in what.sides}
-    sizes = {place: size(own[-1], *place) for place in own[-1]}
-    main = max(sizes[place] for place in seen)
+    sizes = {place: amount for place in own[-1] if np.isfinite(amount := size(own[-1], *place))}
+    main = max((amount for place, amount in sizes.items() if place in seen), default=0.0)
     blinks = any(part == "lid" for part, _ in what.seen)
-    still = [
-        p for p, amount in sizes.items() if p not in seen and amount < STILL * main and not (blinks and p[0] == "iris")
-    ]
-    crossed = np.nan_to_num([size(moved[-1], *place) for place in still])
-    if len(still):
+    still = [p for p in sizes if p not in seen and sizes[p] < STILL * main and not (blinks and p[0] == "iris")]
+    crossed = [amount for place in still if np.isfinite(amount := size(moved[-1], *place))]
+    if crossed:
         yield f"{action}{DETAIL}cross-talk", float(np.mean(crossed)), main
     if action == "blink":
         yield f"{action}{DETAIL}eye ratio", float(looks[-1].lids.sum()), float(driver.looks[action][-1].lids.sum())

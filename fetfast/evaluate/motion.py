@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 SIDES = ("right", "left")
 BLUR = 0.05 / 2.8  # crop sides: regions are this wide (a Gaussian's sigma), .05 of the eye distance
 SCALES = {"lid": 0.1, "iris": 0.3}  # of their units in eye distances: how far eyes open, how wide they are
+OPEN = 0.15  # eye aspect ratio at rest from which an eye can be seen to close: half of the usual
 Motion = dict[tuple[str, str], tuple[float, float]]  # (part, side) -> (to the subject's right, up)
 
 
@@ -58,8 +59,9 @@ def regions(rest: Look) -> dict[tuple[str, str], NDArray[np.float32]]:
 def motion(rest: Look, *steps: Look) -> list[Motion]:
     """Of each part on each side, at each of the `steps` of one movement: how far it has moved from `rest` (to the
     subject's right, up), in eye distances (outer corners). Flow is followed from step to step: a jaw that drops far is
-    not found in one. Of a `lid`: (0, how much wider it opens, as a share of its opening at rest). Of an `iris`: in
-    widths of the eye; NaN where it is hidden."""
+    not found in one. Of a `lid`: (0, how much wider it opens, as a share of its opening at rest, at most twice as
+    wide). Of an `iris`: in widths of the eye; 0 where it is hidden. Both NaN where the eye is all but shut at rest, in
+    the dark or behind glasses: there is nothing to measure."""
     if all(step.picture is rest.picture for step in steps):
         return [dict.fromkeys([*((p, s) for p in (*PARTS, "lid", "iris") for s in SIDES)], (0.0, 0.0))] * len(steps)
     weights, irises, before = regions(rest), rest.irises, rest
@@ -70,7 +72,9 @@ def motion(rest: Look, *steps: Look) -> list[Motion]:
         for place, weight in weights.items():
             x, y = np.tensordot(weight, field, 2)
             moved[place] = (float(-x) / rest.unit, float(-y) / rest.unit)
-        opened, looked = step.lids / np.maximum(rest.lids, 0.05) - 1, step.irises - irises
+        shut = rest.lids < OPEN
+        opened = np.where(shut, np.nan, np.clip(step.lids / np.maximum(rest.lids, OPEN) - 1, -1, 1))
+        looked = np.where(shut[:, None], np.nan, np.nan_to_num(step.irises - irises))
         for i, side in enumerate(SIDES):
             moved["lid", side] = (0.0, float(opened[i]))
             moved["iris", side] = (float(-looked[i, 0]), float(-looked[i, 1]))

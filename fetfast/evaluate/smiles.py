@@ -28,7 +28,8 @@ from fetfast.ops.face_mesh import EYES, LIPS
 
 SIDE = 256
 KEEPS = (33, 133, 362, 263, 168, 6, 197, 9, 8, 151, 10, 108, 337)  # landmarks that a smile leaves where they are
-MARGIN = 0.01  # crop sides round the lips, or the eyes, of the pictures compared: their boxes
+MARGIN = 0.01  # crop sides round the lips, or the eyes, of a face driven by itself: their boxes
+AROUND = 0.08  # and round the lips of a resting and a smiling face: the mouth, and the skin that a smile folds
 SHOWS_TEETH = 0.05  # eye distances between the lips from which teeth are seen
 RIGHT_LIGHT = (0.85, 1.2)  # teeth's brightness over skin's, result over truth, that passes
 
@@ -76,7 +77,7 @@ def true_smiles(setup: Setup, pairs: list[Pair]) -> Iterator[Record]:
     for pair in setup.bar(pairs, "smiles"):
         target, driver = pair.neutral, pair.smile
         points = [to_crop(p.face.landmarks[:, :2], M) for p, M in ((target, target.M), (driver, pair.aligned))]
-        face, mouth = face_box(np.concatenate(points), SIDE), box_of(points, LIPS)
+        face, mouth = face_box(np.concatenate(points), SIDE), box_of(points, LIPS, AROUND)
         wanted = crop(driver.frame, pair.aligned, SIDE)
         truth = setup.look(driver.frame, pair.aligned)
         shows = truth.mouth[0] > SHOWS_TEETH
@@ -136,10 +137,10 @@ def itself(setup: Setup, pairs: list[Pair]) -> Iterator[Record]:
                 setup.album.add("itself", found["mouth"], person.name, case, pictures)
 
 
-def box_of(points: list[np.ndarray], rows: tuple[int, ...]) -> np.ndarray:
-    """[SIDE, SIDE]: the box of these rows of all the landmarks, and a margin."""
+def box_of(points: list[np.ndarray], rows: tuple[int, ...], margin: float = MARGIN) -> np.ndarray:
+    """[SIDE, SIDE]: the box of these rows of all the landmarks, and a margin in crop sides."""
     chosen = np.concatenate([p[list(rows)] for p in points])
-    return face_box(np.concatenate([chosen - MARGIN, chosen + MARGIN]).astype(np.float32), SIDE)
+    return face_box(np.concatenate([chosen - margin, chosen + margin]).astype(np.float32), SIDE)
 
 
 def grey(frame: Frame) -> Frame:

@@ -70,9 +70,12 @@ def test_the_ratio_of_eyes_that_should_be_shut():
     assert found["blink: eye ratio"] == pytest.approx(1.5) and found["blink"] == 1
 
 
-def test_a_hidden_iris_has_not_moved():
-    full, mine = moved(iris_right=0.2, iris_left=0.2), moved(iris_right=0.2, iris_left=np.nan)
-    assert figures("gaze up", [mine, mine], [full, full])["gaze up"] == 0.5
+def test_an_eye_that_is_shut_at_rest_is_left_out():
+    full, mine = moved(iris_right=0.2, iris_left=0.2), moved(iris_right=0.1, iris_left=np.nan, lid_left=np.nan)
+    found = figures("gaze up", [mine, mine], [full, full])
+    assert found["gaze up"] == 0.5 and "gaze up: iris up, left" not in found and found["gaze up: cross-talk"] == 0
+    nobody = figures("gaze up", [full, full], [mine, mine])
+    assert nobody["gaze up"] == 2 and "gaze up: iris up, left" not in nobody
 
 
 def test_every_action_names_parts_that_are_there():

@@ -126,6 +126,16 @@ def test_lids_count_as_a_share_of_their_opening(looks):
     assert motion.along(moved, "lid", "open", "left") == 0
 
 
+def test_an_eye_that_is_shut_at_rest_tells_nothing(looks):
+    look = looks["surprise"]
+    dark = points.Look(look.picture, look.points, np.array([0.1, 0.3], np.float32))
+    after = points.Look(look.picture.copy(), look.points, np.array([0.4, 0.9], np.float32))
+    (moved,) = motion.motion(dark, after)
+    assert np.isnan(moved["lid", "right"][1]) and np.isnan(moved["iris", "right"]).all()
+    assert moved["lid", "left"][1] == 1, "at most twice as wide"
+    assert np.isfinite([moved[place] for place in moved if place[0] not in ("lid", "iris")]).all()
+
+
 @pytest.mark.parametrize("name", emotion.CLASSIFIERS)
 def test_emotions(name, pictures):
     read = emotion.judge(name, threads=1)
