@@ -48,20 +48,29 @@ def build(
     samples: see `plan_of`; noise for random weights.
     Raises BadInput, and Unavailable where int8 is asked for without NNCF.
     """
+    spec, modules, about = networks(name, size, weights, seed)
+    if weights is None:
+        samples = samples or random_samples(spec)
+        return plan_of(spec, modules, precision, samples=samples, provenance={"seed": seed}, random_weights=True)
+    return plan_of(spec, modules, precision, samples=samples, **{key: about.get(key, {}) for key in ABOUT})
+
+
+def networks(
+    name: str, size: str, weights: Path | None = None, seed: int = 0
+) -> tuple[Spec, dict[str, nn.Module], dict[str, Any]]:
+    """A family's spec in a size row, its networks by stage, and what the file of weights says of them: see `build`.
+
+    Raises BadInput.
+    """
     if name not in FAMILIES:
         raise BadInput(f"build(): family is {name!r}, expected one of {', '.join(FAMILIES)}")
     rows = family(name).SPECS
     if size not in rows:
         raise BadInput(f"build(): size is {size!r}, expected one of {', '.join(rows)}")
-    spec = rows[size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        modules = family(name).build(spec)
-    if weights is None:
-        samples = samples or random_samples(spec)
-        return plan_of(spec, modules, precision, samples=samples, provenance={"seed": seed}, random_weights=True)
-    about = _load(modules, weights)
-    return plan_of(spec, modules, precision, samples=samples, **{key: about.get(key, {}) for key in ABOUT})
+        modules: dict[str, nn.Module] = family(name).build(rows[size])
+    return rows[size], modules, _load(modules, weights) if weights else {}
 
 
 def plan_of(

@@ -225,7 +225,7 @@ def test_the_runtimes_compute_with_the_weights_as_they_are(tempting, tmp_path, m
     with torch.no_grad():
         wanted = module(**{name: torch.from_numpy(x) for name, x in inputs.items()})["result"].numpy()
     session = onnxruntime.InferenceSession(plan.onnx("net"), providers=["CPUExecutionProvider"])
-    compiled = openvino.compile_model(partial(openvino.read, plan, "net"), plan.digest, f32=True)
+    compiled = openvino.compile_model(partial(openvino.read, plan, "net"), {"plan": plan.digest}, f32=True)
     for result in (session.run(None, inputs)[0], compiled(inputs)["result"]):
         assert rms(result, wanted) < tolerance * np.std(wanted - inputs["picture"])
 

@@ -84,7 +84,7 @@ def build(
     if data:
         from fetfast.train import calibrate
 
-        samples = calibrate.samples(family, size, data)
+        samples = calibrate.samples(family, size, data, weights)
     plan = build.build(family, size, precision, weights, samples=samples)
     plan.save(output)
     click.echo(f"{output}: {output.stat().st_size / 2**20:.2f} MiB")

@@ -255,7 +255,28 @@ def test_int8_is_calibrated_on_training_rows(folder, short):
         calibrate.samples("flow", "small", folder)
 
 
-def test_int8_is_not_calibrated_on_those_held_out(tmp_path):
+def test_int8_of_a_stage_that_reads_another_one_is_calibrated_on_what_that_gives(folder, tmp_path, joint, monkeypatch):
+    """By the weights that it will have: the code of the very pictures, and a plan of it."""
+    output = tmp_path / "W.safetensors"
+    loop.train("joint", folder, output, steps=2)
+    found = calibrate.samples("joint", "small", folder, output, count=4)
+    _, stages, _ = build.networks("joint", "small", output)
+    with torch.no_grad():
+        wanted = stages["encode"].eval()(torch.from_numpy(found["encode"][2]["target"]))["code"]
+    assert len(found["decode"]) == 4 and np.array_equal(found["decode"][2]["code"], wanted.numpy())
+    plan = build.build("joint", "small", "int8", output, samples=found)
+    plan.check()
+    assert plan.weights["encode.conv.weight"].dtype == np.int8
+    blind = replace(joint, measure=lambda *_: {})
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(BadInput, match="no recipe of joint small measures stage encode"),
+    ):
+        patch.setitem(joint_family.RECIPES, "small", (blind,))
+        calibrate.samples("joint", "small", folder)
+
+
+def test_int8_is_not_calibrated_on_persons_for_validation(tmp_path):
     data.create(tmp_path, 3, 64, {"held_out": [0]})
     with pytest.raises(BadInput, match=r"all pairs in .* are for validation"):
         calibrate.samples("unet", "small", tmp_path)
