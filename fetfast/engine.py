@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fetfast import backends, image
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
+from fetfast.locks import Lock
 from fetfast.ops.crop import to_picture
 from fetfast.ops.paste import paste
 from fetfast.place import HOST, Device, Host
@@ -35,6 +35,8 @@ class Engine:
 
     Attributes: `plan`, `backend` (name), `device`, `skipped` (backend name to reason), `landmarker`, `place` (where the
     work of a step is done: on a GPU a frame goes up once and comes down once).
+    Threads may share an engine: their steps take turns. A forked child of a process that has used networks can neither
+    use its engines nor open one: it gets Unavailable. Start processes by "spawn", and open an engine in each.
     Raises BadPlan, BadInput, Unavailable, MissingAsset.
     """
 
@@ -49,7 +51,7 @@ class Engine:
         self._runners = backends.load(self.backend, self.plan, device)
         on_gpu = backends.tensors_on(self.backend, device)
         self.place: Host | Device = Device(on_gpu) if on_gpu else HOST
-        self._lock = RLock()  # networks give memory that the next step overwrites
+        self._lock = Lock()  # networks give memory that the next step overwrites
 
     def run(
         self,
@@ -191,7 +193,7 @@ class Engine:
         if isinstance(face, Face):
             faces = [face]
         else:
-            faces = select(self.landmarker.detect(frame), face, name)
+            faces = select(self.landmarker.detect(frame, everyone=face != "largest"), face, name)
         return Target.prepare(frame, faces)
 
     def render(
@@ -346,4 +348,6 @@ def _name(argument: str, value: Any, i: int) -> str:
     """What to call the i-th picture of an argument in a message: its path, or the argument's name."""
     if isinstance(value, str | os.PathLike):
         return str(value)
+    if getattr(value, "filename", ""):  # a PIL image of a file
+        return str(value.filename)
     return f"{argument}[{i}]" if isinstance(value, list | tuple) or getattr(value, "ndim", 3) == 4 else argument

@@ -5,14 +5,19 @@ fp32 plans and precise stages run in f32; others in bf16 where the processor has
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
 from fetfast.backends import cache
 from fetfast.errors import BadPlan
+from fetfast.locks import Lock
 from fetfast.plan import Plan
 from fetfast.spec import Stage
 
@@ -93,20 +98,49 @@ def read(plan: Plan, stage: str) -> openvino.Model:
     return core().read_model(plan.onnx(stage))
 
 
-@lru_cache(maxsize=1)
 def core() -> openvino.Core:
-    """The one Core, never given back: each sets the thread's signal stack and frees it when it goes, and where several
-    come and go the next signal (Ctrl-C) finds a stack that is gone, and the process dies."""
+    """The one Core of this process. Raises Unavailable where this is a forked child of a process that has used it."""
+    with _ONCE:
+        found, lock = _core()
+    lock.check()
+    return found
+
+
+@lru_cache(maxsize=1)
+def _core() -> tuple[openvino.Core, Lock]:
+    """Never given back: each Core sets the thread's signal stack and frees it when it goes, and where several come and
+    go the next signal (Ctrl-C) finds a stack that is gone, and the process dies."""
     import openvino
 
-    return openvino.Core()
+    return openvino.Core(), Lock()
+
+
+_ONCE = threading.Lock()  # two threads that came first at the same time would make two
+_REQUESTS: WeakSet[openvino.InferRequest] = WeakSet()
+
+
+def infer_request(compiled: openvino.CompiledModel) -> openvino.InferRequest:
+    """What runs a network, with memory of its own for inputs and outputs."""
+    request = compiled.create_infer_request()
+    _REQUESTS.add(request)
+    return request
+
+
+def _keep() -> None:
+    """To give up a network in a forked child would be to wait for threads that are gone, at its exit at the latest."""
+    for request in _REQUESTS:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(request))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep)
 
 
 def _runner(compiled: openvino.CompiledModel, stage: Stage) -> Runner:
     """Runs a batch one by one: at batch 1 all cores are busy already, and the result does not depend on the batch."""
     import openvino
 
-    request = compiled.create_infer_request()
+    request = infer_request(compiled)
     outputs = {tensor.name: np.empty((1, *tensor.shape), np.float32) for tensor in stage.outputs}
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

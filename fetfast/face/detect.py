@@ -1,14 +1,15 @@
 """Where the faces are: BlazeFace (short range) over the frame, and over tiles of it for small faces.
 
 The network sees a square of 128 x 128. Anchors, decoding and weighted non-maximum suppression follow MediaPipe's face
-detector graph; the tiles are ours. Faces turned in the picture's plane by up to 60 degrees are found as they are.
+detector graph; the tiles are ours. Faces turned in the picture's plane by up to 60 degrees are found as they are,
+others by turning the squares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,25 +46,26 @@ class Detector:
         self._input = self._net.input[0].transpose(2, 0, 1)
         self._anchors = np.concatenate([np.repeat(_centres(cells), n, axis=0) for cells, n in GRIDS])
 
-    def levels(self, frame: NDArray[np.uint8], smallest: int) -> Iterator[list[Detection]]:
-        """Faces in a frame u8 [H, W, 3], level by level from coarse to fine, each level's surest first: first those
-        found in the whole frame, then those in overlapping tiles of a half, a quarter ... of its longer side, until
-        faces of `smallest` pixels are found. A finer level may find a face again.
+    def levels(self, frame: NDArray[np.uint8], smallest: int) -> int:
+        """How many levels there are to look at until faces of `smallest` pixels are found: the whole frame u8
+        [H, W, 3], then overlapping tiles of a half, a quarter ... of its longer side."""
+        return 1 + max(ceil(log2(max(frame.shape[:2]) * SMALLEST_SHARE / smallest)), 0)
+
+    def find(self, frame: NDArray[np.uint8], level: int, turn: int = 0) -> list[Detection]:
+        """Faces in one level of a frame, the surest first, that are turned by so many quarters of a turn, clockwise.
+        Another level may find a face again.
 
         On two cores a tile takes 1 to 2 ms; halves and quarters of 16:9 are 6 and 18 tiles, and each level has about 4
         times as many as the one before.
         """
-        window, least = float(max(frame.shape[:2])), MIN_SCORE
-        while True:
-            found: list[Detection] = []
-            level = [d for M in _windows(frame, window) for d in self._pass(frame, M, least)]
-            for detection in sorted(level, key=lambda d: -d.score):
-                if all(overlap(detection.box, other.box) < MAX_OVERLAP for other in found):
-                    found.append(detection)
-            yield found
-            if window <= smallest / SMALLEST_SHARE:
-                return
-            window, least = window / 2, MIN_TILE_SCORE
+        least = MIN_TILE_SCORE if level else MIN_SCORE
+        windows = _windows(frame, max(frame.shape[:2]) / 2**level)
+        level_found = [d for M in windows for d in self._pass(frame, _turned(M, turn), least)]
+        found: list[Detection] = []
+        for detection in sorted(level_found, key=lambda d: -d.score):
+            if all(overlap(detection.box, other.box) < MAX_OVERLAP for other in found):
+                found.append(detection)
+        return found
 
     def _pass(self, frame: NDArray[np.uint8], M: Array, least: float) -> list[Detection]:
         crop(*thinned(frame, M, SIZE), SIZE, out=self._input)
@@ -108,6 +110,12 @@ def _windows(frame: NDArray[np.uint8], side: float) -> Iterator[Array]:
     for y in starts(frame.shape[0]):
         for x in starts(frame.shape[1]):
             yield np.array([[side, 0, x], [0, side, y]], np.float32)
+
+
+def _turned(M: Array, quarters: int) -> Array:
+    """M of the same square, in which what stands so many quarters of a turn from upright, clockwise, is upright."""
+    axes = M[:, :2] @ np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), quarters)
+    return np.concatenate([axes, (M @ (0.5, 0.5, 1) - axes.sum(1) / 2)[:, None]], axis=1).astype(np.float32)
 
 
 def _suppress(rows: Array, scores: Array) -> Iterator[tuple[Array, float]]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fetfast import assets
-from fetfast.backends.openvino import compile_model, core
+from fetfast.backends.openvino import compile_model, core, infer_request
 
 if TYPE_CHECKING:
     import openvino
@@ -33,7 +33,7 @@ class Net:
 
         about = {"name": TASK, "stage": name, "plan": assets.ASSETS[TASK].sha256}
         model = compile_model(partial(read, name), about, f32=True, threads=threads)
-        self._request = model.create_infer_request()
+        self._request = infer_request(model)
         self.input: NDArray[np.float32] = np.zeros(model.input(0).shape, np.float32)
         self._request.set_input_tensor(ov.Tensor(self.input, shared_memory=True))
         self.outputs: list[NDArray[np.float32]] = [

@@ -41,7 +41,7 @@ class Still:
     def __init__(self, picture: Any, which: str | int = "largest") -> None:
         (frame, *_), _, _ = image.read(picture, "target")
         name = str(picture) if isinstance(picture, str | os.PathLike) else "target"
-        faces = select(Landmarker().detect(frame), which, name)
+        faces = select(Landmarker().detect(frame, everyone=which != "largest"), which, name)
         self._view = View(frame, Target.prepare(frame, faces), faces)
 
     def at(self, time: Fraction) -> View:

@@ -114,7 +114,7 @@ class Tracker:
         """Adds the faces that are lost or new."""
         # Small faces take many tiles: they are looked for in every third frame, large ones in each.
         smallest = SMALLEST if self._frames % 3 == 1 else max(SMALLEST, max(frame.shape[:2]) // 8)
-        found = self._landmarker.detect(frame, smallest)
+        found = self._landmarker.detect(frame, smallest, everyone=self._which != "largest")
         chosen = select(found, self._which) if found and not self._people else []
         for face in [*chosen, *(face for face in found if all(face is not other for other in chosen))]:
             if any(_distance(face, other) <= 0.5 for other in seen.values()):

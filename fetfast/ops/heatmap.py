@@ -8,8 +8,10 @@ Each op also takes CUDA tensors, gives such, and then writes any float type: `he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +63,7 @@ def first_flow(
         wanted = describe(source_points)
         raise BadInput(f"first_flow(): driven_points is {describe(driven_points)}, expected {wanted} as source_points")
     if widths is None and shape[1] == LANDMARKS:
-        with _blas().limit(limits=1, user_api="blas"):
+        with _one_thread():
             source_points, driven_points = corrected(*anchors(source_points, driven_points))
         widths = WIDTHS
     B, K, _ = driven_points.shape
@@ -71,7 +73,7 @@ def first_flow(
         raise BadInput(f"first_flow(): widths is {describe(widths)}, expected float32 [{K}], above 0")
     out = _output("first_flow", out, (B, 2, size, size))
     displacement = source_points - driven_points
-    with _blas().limit(limits=1, user_api="blas"):
+    with _one_thread():
         for points, values, flow in zip(driven_points, displacement, out, strict=True):
             known = np.isfinite(values).all(1)
             points, values, s = points[known], values[known], widths[known]
@@ -84,9 +86,19 @@ def first_flow(
     return out
 
 
+_TURN = Lock()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Products this small want one thread: the others' waiting for more work would slow all else on the machine. The
+    limit is the whole process's: of two callers the second would take the first one's for what it has to restore."""
+    with _TURN, _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
 @cache
 def _blas() -> ThreadpoolController:
-    """Products this small want one thread: the others' waiting for more work would slow all else on the machine."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
