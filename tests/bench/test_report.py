@@ -195,3 +195,11 @@ def test_a_models_page_has_all_that_its_judges_say():
     assert "| smiles: mouth, dB over copy | 1.90 [1.50, 2.20] |" in text and "Abacus 9" in text
     assert "No figures yet" in report.TABLES["quality-flow_fp32"]({"evaluate": [JUDGED]})
     assert "| `unet_fp16` | 2.10 dB | — | 0.50 | — | — | — |" in report.TABLES["quality"]({"evaluate": [JUDGED]})
+
+
+def test_an_edited_figure_of_a_models_page_is_found(copy, capsys):
+    page = copy / "docs" / "models" / "unet.md"
+    text = page.read_text()
+    begin = text.index("| blink |") + len("| blink | ≥ 0.85 | ")
+    page.write_text(text[:begin] + "9" + text[begin:])
+    assert report.main(["--check"], copy) == 1 and "-| blink | ≥ 0.85 | 9" in capsys.readouterr().out
