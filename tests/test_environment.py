@@ -46,9 +46,12 @@ def test_the_commit_of_an_installed_package_is_its_release(tmp_path, monkeypatch
 
 def test_versions_of_what_is_here_and_what_is_not(monkeypatch):
     monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
-    assert environment.versions() == {"numpy": __import__("numpy").__version__, "no-such-package": None}
+    monkeypatch.setattr(environment.backends, "declared", lambda what: {"PACKAGES": ["openvino"]}[what])
+    found = environment.versions()
+    assert found.keys() == {"numpy", "no-such-package", "openvino"} and found["no-such-package"] is None
+    assert found["numpy"] == __import__("numpy").__version__ and found["openvino"]
     about = environment.machine()
-    assert set(about["versions"]) == {"python", "numpy"} and about["threads"] <= about["cores"]
+    assert set(about["versions"]) == {"python", "numpy", "openvino"} and about["threads"] <= about["cores"]
     assert about["class"] == f"cpu-{about['threads']}" or about["class"] in about["device"].lower()
 
 
