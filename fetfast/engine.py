@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -194,6 +195,10 @@ class Engine:
             faces = [face]
         else:
             faces = select(self.landmarker.detect(frame, everyone=face != "largest"), face, name)
+        if doubtful := [each for each in faces if each.trust < 0.8]:
+            warnings.warn(
+                f"{name}: of {len(faces)} faces {len(doubtful)} turned away or covered, changed less", stacklevel=2
+            )
         return Target.prepare(frame, faces)
 
     def render(
@@ -241,6 +246,11 @@ class Engine:
             if "image" in parts:
                 mask = parts.get("mask", parts["image"][:, :1] * 0 + 1)
                 parts = {"flow": parts["image"][:, :2] * 0, "mask": mask, "color": parts["image"]}
+            picture = step.driver_frame if output.to == "driver" else step.target.frame
+            if "color" in parts and picture is not None and _grey(picture):
+                color = parts["color"]  # black and white stays so
+                luma = 0.299 * color[:, :1] + 0.587 * color[:, 1:2] + 0.114 * color[:, 2:]
+                parts = parts | {"color": color * 0 + luma}
             out = step.need(name)
             for i, M in enumerate(matrices):
                 out = paste(out, M, **{part: tensor[i] for part, tensor in parts.items()})
@@ -342,6 +352,12 @@ class Engine:
             return [(None, face) for face in faces], list
         frames, _, give_back = image.read(src, name)
         return [(frame, None) for frame in frames], give_back
+
+
+def _grey(frame: Frame) -> bool:
+    """Whether a frame u8 [H, W, 3] is black and white, by one pixel in 64."""
+    sample = frame[::8, ::8]
+    return bool((sample == sample[:, :, :1]).all())
 
 
 def _name(argument: str, value: Any, i: int) -> str:

@@ -76,9 +76,11 @@ def source_blendshapes(step: Step) -> Array:
 
 
 def driven_amount(step: Step) -> Array:
-    """[B, 478, 1] how far each landmark goes with the driver: the intensity, in the chosen regions."""
+    """[B, 478, 1] how far each landmark goes with the driver: the intensity, in the chosen regions; less where the
+    target's face takes less without harm (`Face.trust`)."""
     chosen = [REGIONS.index(region) for region in step.regions]
-    return np.float32(step.intensity) * step.target.regions[:, chosen].sum(1)[:, :, None]
+    trust = np.array([face.trust for face in step.target.faces], np.float32)[:, None, None]
+    return np.float32(step.intensity) * trust * step.target.regions[:, chosen].sum(1)[:, :, None]
 
 
 def wanted_labels(step: Step) -> Array:

@@ -236,3 +236,9 @@ def test_the_engine_says_what_it_runs(engine):
     assert all(isinstance(why, str) and why for why in engine.skipped.values())
     assert "openvino" not in engine.skipped and set(REGIONS) == {"brows", "eyes", "gaze", "mouth"}
     assert fetfast.Engine is Engine
+
+
+def test_black_and_white_stays_so(engine, smile):
+    grey = np.repeat(smile.mean(-1, keepdims=True).astype(np.uint8), 3, axis=2)
+    result = engine.transfer(smile[:, ::-1], grey)
+    assert (result != grey).any() and (result == result[:, :, :1]).all()

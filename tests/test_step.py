@@ -27,7 +27,9 @@ def face(seed: int = 0) -> Face:
     for part, y in ((BROWS, 35), (EYES, 50), (IRISES, 50), (LIPS, 85)):
         at[list(part)] = np.c_[np.linspace(35, 65, len(part)), np.full(len(part), y), np.zeros(len(part))]
     at[[33, 263], :2] = (38, 50), (62, 50)
-    return Face(at.astype(np.float32), rng.random(52).astype(np.float32), 1.0)
+    made = Face(at.astype(np.float32), rng.random(52).astype(np.float32), 1.0)
+    made.__dict__["pose"] = np.eye(3, dtype=np.float32)  # it faces the viewer
+    return made
 
 
 def spec(*stages: Stage, **tasks: Task) -> Spec:

@@ -1,5 +1,6 @@
 """Faces however a picture is turned; all of a crowd; and nothing that is no face."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,19 @@ def test_a_hand_is_no_face(landmarker, shared):
     for quarters in range(4):
         with pytest.raises(NoFace):
             select(landmarker.detect(np.rot90(frame, quarters)))
+
+
+def test_a_turned_or_covered_face_takes_less(landmarker, people):
+    """Nothing in profile, all of it up to 45 degrees; and less where half of it cannot be seen."""
+    (face,) = landmarker.detect(people[0])
+    assert face.trust == pytest.approx(1, abs=0.05) and abs(face.roll) < 15
+    for degrees, least, most in ((-40, 0.95, 1), (60, 0.2, 0.7), (-75, 0, 0)):
+        pose = np.array([[np.cos(a := np.radians(degrees)), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+        turned_face = replace(face, landmarks=face.landmarks @ face.pose @ pose)
+        assert abs(turned_face.yaw) == pytest.approx(abs(degrees), abs=1) and least <= turned_face.trust <= most
+    assert replace(face, doubt=0.1).trust == pytest.approx(0.4, abs=0.05)
+    half = people[0].copy()
+    x0, y0, x1, y1 = (int(value) for value in face.box)
+    half[y0:y1, x0 : (x0 + x1) // 2] = 120
+    (covered,) = landmarker.detect(half)
+    assert covered.doubt > face.doubt and covered.trust < face.trust
