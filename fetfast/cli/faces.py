@@ -9,6 +9,7 @@ import click
 
 from fetfast.cli import videos
 from fetfast.cli.options import FILE, device_of_a_picture, in_a_folder, shared
+from fetfast.cli.signals import stoppable
 from fetfast.errors import BadInput
 from fetfast.spec import REGIONS
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     "--output",
     type=FILE,
     required=True,
-    help="The result: .png, .jpg, .webp, .avif; .mp4, .mov, .mkv.",
+    help="The result: .png, .jpg, .webp, .avif; of videos .mp4, .mov, .mkv, .webm, .gif, .webp.",
 )
 @shared
 @videos.options
@@ -90,7 +91,7 @@ def _sheet(engine: Engine, frames: list[Frame], face: str | int) -> Frame:
 @shared
 @click.option("--preview/--no-preview", default=True, help="A window; press h in it for its keys. Or a status line.")
 @click.option("--virtual-camera", is_flag=True, help="Send the result to a camera that other programs see.")
-@click.option("--record", type=FILE, help="Write the result: .mp4, .mov, .mkv.")
+@click.option("--record", type=FILE, help="Write the result: .mp4, .mov, .mkv, .webm, .gif, .webp.")
 @click.option("--stats", is_flag=True, help="At the end, show rates, latencies and dropped frames.")
 @click.option("--stats-json", type=FILE, callback=in_a_folder, help="Write these figures to a file.")
 def live(source: str, target: str, plan: str | None, backend: str, **options: Any) -> None:
@@ -101,4 +102,6 @@ def live(source: str, target: str, plan: str | None, backend: str, **options: An
     from fetfast.engine import Engine
     from fetfast.live import console
 
-    console.run(Engine(plan, backend), source, target, **options)
+    engine = Engine(plan, backend)
+    with stoppable():
+        console.run(engine, source, target, **options)

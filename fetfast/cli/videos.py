@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fetfast.cli.signals import status, stoppable
 from fetfast.errors import BadInput
 
 if TYPE_CHECKING:
     from fetfast.engine import Engine
 
 PARTS = tuple(f"{who}_{end}" for who in ("driver", "target") for end in ("from", "to"))
+
+
+def _bits(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", value)
+    if not found:
+        raise BadInput(f"--bitrate is {value!r}, expected a number of bits a second, such as 800k or 4M")
+    return round(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()])
 
 
 def options(command: Any) -> Any:
@@ -29,6 +40,15 @@ def options(command: Any) -> Any:
                 f"{'begins' if part.endswith('from') else 'ends'}.",
             )
             for part in reversed(PARTS)
+        ),
+        click.option(
+            "--bitrate",
+            callback=_bits,
+            metavar="RATE",
+            help="Videos: bits a second on average, such as 800k or 4M, in place of a quality.",
+        ),
+        click.option(
+            "--quality", type=click.IntRange(1, 100), default=90, help="Videos: of each frame; a GIF has but one."
         ),
         click.option(
             "--timing",
@@ -52,11 +72,13 @@ def transfer(
 
     driver, target = (_part(path, given[f"{who}_from"], given[f"{who}_to"]) for who, path in _people(src, tgt))
     watch = partial(tqdm, unit=" frames", leave=False, disable=None, dynamic_ncols=True)  # on a terminal only
+    options = {key: given[key] for key in ("timing", "quality", "bitrate")} | options
     try:
-        figures = live.transfer(engine, driver, target, output, timing=given["timing"], watch=watch, **options)
-    except KeyboardInterrupt:
+        with stoppable():
+            figures = live.transfer(engine, driver, target, output, watch=watch, **options)
+    except KeyboardInterrupt as stop:
         click.echo(f"stopped; what was written of {output} can be played", err=True)
-        sys.exit(130)
+        sys.exit(status(stop))
     if figures["trouble"]:
         click.echo(f"fetfast: {figures['trouble']}", err=True)
     if figures["unseen"]:

@@ -59,6 +59,7 @@ def run(
 
 def _show(loop: Loop, controls: Controls, window: Window | None, virtual_camera: bool, stack: ExitStack) -> None:
     begun = said = time.monotonic()
+    terminal = sys.stderr.isatty()
     camera = None
     try:
         for frame, stats in loop:
@@ -70,7 +71,7 @@ def _show(loop: Loop, controls: Controls, window: Window | None, virtual_camera:
                 camera.send(frame)
             if window:
                 window.show(frame, loop.driver)
-            elif time.monotonic() - said > 1:
+            elif terminal and time.monotonic() - said > 1:
                 said = time.monotonic()
                 latency = stats.summary()["latency_ms"]["p95"]
                 line = f"{stats.fps:.1f} frames/s   p95 {latency:.0f} ms   {stats.dropped} dropped"

@@ -12,6 +12,7 @@ from fetfast.live.rest import Watch, unwatched
 from fetfast.live.sources import Source
 from fetfast.video import Writer
 from fetfast.video.reader import reason
+from fetfast.video.writer import QUALITY
 
 AnyPath = str | os.PathLike[str]
 
@@ -24,13 +25,16 @@ def transfer(
     *,
     mark: bool = True,
     timing: str = "target",
+    quality: int = QUALITY,
+    bitrate: int | None = None,
     watch: Watch = unwatched,
     **options: Any,
 ) -> dict[str, Any]:
     """Writes `target`, a picture or a video, driven by the picture or video `driver`.
 
     driver, target: also a `Part`, of a video. timing: whose rate, length and sound the result has where both are
-    videos: "target" or "driver"; else there is but one. watch: shows how far it is, as `tqdm` does.
+    videos: "target" or "driver"; else there is but one. quality, bitrate: as of `Writer`. watch: shows how far it is,
+    as `tqdm` does.
     options: as of `Loop`. Returns `Stats.summary()`, "trouble" (None, or what is wrong with a file) and "unseen" (None,
     or whose face no frame showed: then nothing is written).
     Where the work ends early (an error, a full disk, Ctrl-C) what was written by then is a file that can be played.
@@ -39,7 +43,10 @@ def transfer(
     with Loop(engine, driver, target, timing=timing, watch=watch, **options) as loop:
         source = loop.source
         loop.check_output(output)
-        writer = Writer(output, source.rate, source.time_base, source.sound, mark=mark, colour=loop.target.colour)
+        writer = Writer(
+            output, source.rate, source.time_base, source.sound,
+            mark=mark, colour=loop.target.colour, quality=quality, bitrate=bitrate,
+        )  # fmt: skip
         unseen = None
         try:
             with writer:

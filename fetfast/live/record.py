@@ -12,6 +12,7 @@ from fetfast.live.channel import Channel, Closed
 from fetfast.live.stats import Stats
 from fetfast.video import PLAIN, Colour, Writer
 from fetfast.video.reader import reason
+from fetfast.video.writer import QUALITY
 
 WAITING = 8  # frames
 
@@ -34,7 +35,7 @@ class Recorder:
         colour: Colour = PLAIN,
     ) -> None:
         self.path = path
-        self._writer = Writer(path, rate, time_base, sound, fast=live, colour=colour)
+        self._writer = Writer(path, rate, time_base, sound, fast=live, colour=colour, quality=80 if live else QUALITY)
         self._stats, self._begin = stats, Fraction(-1)
         self._given: Channel[tuple[Fraction, Frame]] = Channel(WAITING, drop=live)
         self.trouble: str | None = None

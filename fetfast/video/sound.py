@@ -58,6 +58,7 @@ class Sound:
             loose = name == "aac" and not codec.extradata
             self._filter = av.BitStreamFilterContext("aac_adtstoasc", self._stream) if loose else None
         else:
+            assert format.sound is not None  # whoever holds none is not asked to
             rates = av.Codec(format.sound, "w").audio_rates or [codec.sample_rate]
             self._rate: int = min(rates, key=lambda rate: (rate < codec.sample_rate, abs(rate - codec.sample_rate)))
             self._layout = "stereo" if codec.channels > 1 else "mono"

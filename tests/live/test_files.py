@@ -1,5 +1,9 @@
 """`fetfast transfer` of videos: whose times and sound, which part, whose rest, and what is said where nobody is."""
 
+import io
+import re
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +17,7 @@ from fetfast.errors import BadInput, NoFace
 from fetfast.face import Landmarker
 from fetfast.live import transfer
 from fetfast.spec import BLENDSHAPES
-from fetfast.video import Part, Reader
+from fetfast.video import Part, Reader, is_marked
 
 SMILE = BLENDSHAPES.index("mouthSmileLeft")
 
@@ -212,3 +216,72 @@ def test_parts_that_cannot_be(pair, portrait_file, other_file, tmp_path):
 def test_a_loop_says_what_it_cannot_time(engine, clip, portrait_file):
     with pytest.raises(BadInput, match="timing is 'both', expected driver or target"):
         Loop(engine, clip, portrait_file, timing="both")
+
+
+# ---- how far it is
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_on_a_terminal_only(driver, portrait_file, make_clip, tmp_path, monkeypatch, terminal):
+    """Frames of all, rate and time left, of both passes, wiped out at the end; elsewhere nothing but the last line."""
+    seen = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", seen)
+    path, out = make_clip(driver[:30], "driver.mp4"), tmp_path / "out.mp4"
+    arguments = ["transfer", path, portrait_file, "-o", out, "--plan", "flow_fp32", "--mode", "relative"]
+    main([str(argument) for argument in arguments], standalone_mode=False)
+    if not terminal:
+        assert seen.getvalue() == ""
+        return
+    assert re.search(r"out\.mp4: .*\d+/30 \[\d\d:\d\d<.*frames/s\]", seen.getvalue())
+    assert re.search(r"resting faces: .*/15 ", seen.getvalue())
+    assert seen.getvalue().rpartition("\r")[0].rstrip(" ").endswith("\r"), "wiped out at the end"
+
+
+# ---- a disk that fills up
+
+
+@pytest.mark.parametrize("ending", ["mkv", "gif", "webp"])
+def test_a_full_disk_says_what_plays(driver, portrait_file, make_clip, tmp_path, ending):
+    """The limit on a file's size stands for the disk's end. What is said is counted in the file; a WebP, which is
+    written at its end, leaves nothing."""
+    noise = np.random.default_rng(0)
+    noisy = [frame[::2, ::2] ^ noise.integers(0, 15, (180, 320, 3), np.uint8) for frame in driver[:60]]
+    path, out = make_clip(noisy, "film.mp4"), tmp_path / f"out.{ending}"
+    code = (
+        "import resource, sys; from fetfast.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        f"main(['transfer', {str(portrait_file)!r}, {str(path)!r}, '-o', {str(out)!r}, '--plan', 'flow_fp32'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    said = re.search(r"File too large; (its (\d+) frames can be played|nothing of it could be kept)", done.stderr)
+    assert said, done.stderr
+    if ending == "webp":
+        assert said[2] is None and not out.exists()
+    else:  # of a GIF FFmpeg shows a last frame that is cut off as well
+        assert int(said[2]) > 0 and len(read(out)) - int(said[2]) in ((0, 1) if ending == "gif" else (0,))
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_kinds_and_qualities(driver, portrait_file, make_clip, tmp_path):
+    path, sizes = make_clip(driver[:6], "driver.mp4"), {}
+    for name, options in (
+        ("a.webm", ["--quality", 30]),
+        ("b.webm", []),
+        ("c.gif", []),
+        ("d.webp", ["--quality", 50]),
+        ("e.mp4", ["--bitrate", "0.4M"]),
+    ):
+        done = run("transfer", path, portrait_file, "-o", tmp_path / name, "--plan", "flow_fp32", *options)
+        assert done.exit_code == 0 and "6 frames" in done.output, done.output
+        assert is_marked(tmp_path / name)
+        sizes[name] = (tmp_path / name).stat().st_size
+    assert sizes["a.webm"] < sizes["b.webm"]
+    for options, words in ((["--bitrate", "fast"], "such as 800k or 4M"), (["--quality", 0], "1<=x<=100")):
+        done = run("transfer", path, portrait_file, "-o", tmp_path / "f.mp4", *options)
+        assert done.exit_code == 2 and words in done.output

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 from fetfast import Loop
 from fetfast.cli import main
+from fetfast.cli.signals import Stopped, status, stoppable
 from fetfast.live import console
 from fetfast.live.preview import Controls, Window, beside, written
 from fetfast.video import Reader, is_marked
@@ -109,15 +112,33 @@ def test_a_preview_that_nobody_would_see(clip, portrait_file, monkeypatch):
     assert done.exit_code == 2 and done.output.count("\n") == 1 and "give --no-preview" in done.output
 
 
-def test_the_status_line_ends_before_what_follows(engine, face, make_clip, tmp_path, capfd):
-    console.run(engine, make_clip([face] * 35), face, preview=False, record=tmp_path / "out.mp4")
-    said = capfd.readouterr()
-    assert "frames/s" in said.err and said.err.endswith("\n") and said.out == f"{tmp_path / 'out.mp4'}: 35 frames\n"
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_status_line_ends_before_what_follows(engine, face, make_clip, tmp_path, capsys, monkeypatch, terminal):
+    """On a terminal it is written over itself once a second; a log gets none."""
+    seconds = count(0, 2)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(seconds)))  # two at a glance
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    console.run(engine, make_clip([face] * 5), face, preview=False, record=tmp_path / "out.mp4")
+    said = capsys.readouterr()
+    lines = said.err.split("\r")
+    assert len(lines) == (6 if terminal else 1) and all("frames/s" in line for line in lines[1:])
+    assert said.err == "" or said.err.endswith("\n")
+    assert said.out == f"{tmp_path / 'out.mp4'}: 5 frames\n"
 
 
-@pytest.mark.parametrize("command", ["live", "transfer"])
-def test_ctrl_c_leaves_a_playable_file(command, driver_file, portrait_file, tmp_path):
-    out = tmp_path / "out.mp4"
+@pytest.mark.parametrize(
+    ("command", "number", "ending"),
+    [
+        ("live", signal.SIGINT, "mp4"),
+        ("live", signal.SIGTERM, "webm"),
+        ("transfer", signal.SIGINT, "mp4"),
+        ("transfer", signal.SIGTERM, "mp4"),
+        ("transfer", signal.SIGHUP, "gif"),
+    ],
+)
+def test_a_signal_leaves_a_playable_file(command, number, ending, driver_file, portrait_file, tmp_path):
+    """Ctrl-C, the end of a service, a terminal that is closed: under its final name, nothing beside it."""
+    out = tmp_path / f"out.{ending}"
     arguments = {
         "live": ["--source", driver_file, "--target", portrait_file, "--no-preview", "--record", out],
         "transfer": [driver_file, portrait_file, "-o", out],
@@ -128,18 +149,17 @@ def test_ctrl_c_leaves_a_playable_file(command, driver_file, portrait_file, tmp_
         # a shell's background jobs, and so the tests in one, are born deaf to Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end and not any(p.stat().st_size > 0 for p in tmp_path.glob(".out-*")):
         time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == (0 if command == "live" else 130), said
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == (0 if command == "live" else 128 + number), said
     assert "stopped" in said and "Traceback" not in said
-    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"] and length(out) >= 1
+    assert [p.name for p in tmp_path.iterdir()] == [out.name] and length(out) >= 1
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def driver_file(clip, tmp_path_factory):
     """Half a minute of driving: the clip, over and over, forth and back."""
     from fractions import Fraction
@@ -212,3 +232,20 @@ def test_what_is_written_on_a_frame_leaves_the_frame_alone(face):
     assert (face == before).all() and (text[:60] != face[:60]).any() and (text[100:] == face[100:]).all()
     assert beside(face[:, :200], face).shape == (384, 200 + 384, 3)
     assert np.array_equal(beside(face, face)[:, 384:], face)
+
+
+def test_nohup_stays_nohup_and_one_signal_is_enough():
+    """What was ignored before still is; what comes while a file is being finished changes nothing."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Stopped) as stopped, stoppable():
+            signal.raise_signal(signal.SIGHUP)
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+        assert status(stopped.value) == 128 + signal.SIGTERM and status(KeyboardInterrupt()) == 130
+        assert signal.getsignal(signal.SIGTERM) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
