@@ -214,3 +214,14 @@ def test_auto_leaves_a_single_picture_to_the_processor(arguments, device, tmp_pa
 
     monkeypatch.setattr("fetfast.engine.Engine", engine)
     assert run(*arguments).exit_code == 2 and asked == [device]
+
+
+def test_faces_are_listed_from_left_to_right(tmp_path):
+    row = [image.load(ROOT / "demo" / f"{name}.png")[::2, ::2] for name in ("smile", "wink")]
+    image.save(tmp_path / "two.png", np.concatenate(row, axis=1))
+    done = run("faces", tmp_path / "two.png", "-o", tmp_path / "numbers.png", "--json")
+    assert done.exit_code == 0, done.output
+    left, right = json.loads(done.stdout)
+    assert (left["index"], right["index"]) == (0, 1) and left["box"][2] < 256 < right["box"][0]
+    assert image.is_marked(tmp_path / "numbers.png") and image.load(tmp_path / "numbers.png").shape == (256, 512, 3)
+    assert "  1  " in run("faces", tmp_path / "two.png").stdout

@@ -10,7 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from fetfast import __version__
-from fetfast.cli import faces, figures, plans, tasks, training
+from fetfast.cli import faces, figures, find, plans, tasks, training
 from fetfast.errors import FetfastError
 
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 for command in (
-    *(faces.transfer, faces.live),
+    *(faces.transfer, faces.live, find.faces),
     *(tasks.swap, tasks.edit, tasks.recognize),
     *(plans.info, plans.doctor, plans.build, plans.export, plans.cache, plans.tune),
     *(training.synth, training.train, training.make),
