@@ -37,7 +37,8 @@ from fetfast.files import written
 from fetfast.models import family as family_module
 from fetfast.plan import KEY, SHIPPED, Plan
 from fetfast.spec import Spec
-from fetfast.train.data import Pairs, batches
+from fetfast.train.batches import batches
+from fetfast.train.data import Pairs
 from fetfast.train.recipe import Batch, Recipe
 from fetfast.train.recipes import recipes
 from fetfast.train.report import draw_curves, draw_sheet, write_log

@@ -21,7 +21,7 @@ def write_log(log: list[dict[str, float]], file: Path) -> None:
 
 
 def draw_curves(log: list[dict[str, float]], terms: list[str], figures: list[str], file: Path) -> None:
-    """Loss terms above, held-out figures below, over the minutes."""
+    """Loss terms above, figures of validation pairs below, over the minutes."""
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(9, 8), layout="constrained")

@@ -5,7 +5,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
-from fetfast.train import data
+from fetfast.train import batches
 from fetfast.train.losses import adversarial
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
@@ -110,7 +110,7 @@ def figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
 
 
 CODES_RECIPE = Recipe(
-    "codes", ("identity", "expression", "decoder"), data.pictures, count=2, steps=6, measure=figures,
+    "codes", ("identity", "expression", "decoder"), batches.pictures, count=2, steps=6, measure=figures,
     updates=(
         Update({"identity": 1e-2, "expression": 1e-2, "decoder": 2e-2}, loss, {"l1": 1, "adversarial": 0.1}),
         Update({"discriminator": 1e-2}, tell, {"discriminator": 1}),

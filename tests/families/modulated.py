@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fetfast.models.layers import upsample
 from fetfast.spec import BLENDSHAPES, Output, Spec, Stage, Task, TensorSpec
-from fetfast.train import data
+from fetfast.train import batches
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 S = 64
@@ -63,7 +63,7 @@ def build(spec: Spec) -> dict[str, nn.Module]:
 
 def driven(pairs, rows, size, rng) -> Batch:
     """The target, what drives it, and what it should become."""
-    made = data.pictures(pairs, rows, size, rng)
+    made = batches.pictures(pairs, rows, size, rng)
     expression = torch.from_numpy(pairs.arrays["source_blendshapes"][rows])
     return {"target": made["target"], "truth": made["truth"], "source_blendshapes": expression}
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fetfast.models.layers import BatchNorm
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
-from fetfast.train import data
+from fetfast.train import batches
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 SPECS = {
@@ -59,7 +59,7 @@ def build(spec: Spec) -> dict[str, nn.Module]:
 
 def labelled(pairs, rows, size, rng) -> Batch:
     """Pictures at both sizes, and who is on them for a label."""
-    large, small = (data.pictures(pairs, rows, side, None)["target"] for side in (224, 64))
+    large, small = (batches.pictures(pairs, rows, side, None)["target"] for side in (224, 64))
     return {"large": large, "target": small, "label": torch.from_numpy(pairs.arrays["person"][rows].astype("i8"))}
 
 

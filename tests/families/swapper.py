@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fetfast.models.layers import InstanceNorm
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
-from fetfast.train import data
+from fetfast.train import batches
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
 S = 64
@@ -57,7 +57,7 @@ def build(spec: Spec) -> dict[str, nn.Module]:
 
 def pairs_of_pictures(pairs, rows, size, rng) -> Batch:
     """Both pictures of a pair: each is what the other should become."""
-    made = data.pictures(pairs, rows, size, rng)
+    made = batches.pictures(pairs, rows, size, rng)
     return {"target": made["target"], "source": made["truth"]}
 
 

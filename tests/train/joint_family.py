@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fetfast.models.layers import BatchNorm
 from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
-from fetfast.train import data
+from fetfast.train import batches
 from fetfast.train.losses import adversarial
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
@@ -84,7 +84,7 @@ def figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
 
 
 JOINT = Recipe(
-    "both", ("encode", "decode"), data.pictures, count=4, steps=6, measure=figures,
+    "both", ("encode", "decode"), batches.pictures, count=4, steps=6, measure=figures,
     updates=(
         Update({"encode": 2e-3, "decode": 5e-3}, generate, {"l1": 10, "real": 1, "noise": 0.5}, weight_decay=1e-3),
         Update({"pictures": 1e-3}, tell_pictures, {"pictures": 1, "r1": 5}, betas=(0.0, 0.99), after=0.2),

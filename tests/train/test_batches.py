@@ -16,7 +16,7 @@ from fetfast.face import Face  # noqa: E402
 from fetfast.models import unet  # noqa: E402
 from fetfast.spec import BLENDSHAPES  # noqa: E402
 from fetfast.step import Step, Target, Wiring  # noqa: E402
-from fetfast.train import data  # noqa: E402
+from fetfast.train import batches, data  # noqa: E402
 from fetfast.train.losses import flows  # noqa: E402
 
 S = 64
@@ -37,11 +37,11 @@ def changed(pairs: data.Pairs, **arrays: np.ndarray) -> data.Pairs:
 def clean(monkeypatch) -> None:
     """No blur, no JPEG, no noise in landmarks."""
     for name in ("SOFT", "BLOCKS", "NOISE"):
-        monkeypatch.setattr(data, name, 0.0)
+        monkeypatch.setattr(batches, name, 0.0)
 
 
 def test_networks_are_fed_in_training_what_they_are_fed_in_use(pairs):
-    batch = data.pictures(pairs, np.array([1]), S, None)
+    batch = batches.pictures(pairs, np.array([1]), S, None)
     frame = np.array(pairs.arrays["target"][1])
     M = np.array([[[R, 0, 0], [0, R, 0]]], np.float32)
     landmarks = np.c_[pairs.arrays["target_points"][1] * R, np.zeros(478)].astype(np.float32)
@@ -53,7 +53,7 @@ def test_networks_are_fed_in_training_what_they_are_fed_in_use(pairs):
 
 
 def test_pictures_as_they_are(pairs):
-    batch = data.pictures(pairs, np.array([4]), S, None)
+    batch = batches.pictures(pairs, np.array([4]), S, None)
     for name, array in (("picture", "target"), ("truth_fine", "truth")):  # at R pixels: the very pixels
         wanted = pairs.arrays[array][4].transpose(2, 0, 1) / 127.5 - 1
         assert np.abs(batch[name][0].numpy() - wanted).max() < 1e-5, name
@@ -67,7 +67,7 @@ def test_the_true_flow_makes_the_truth_of_the_target_however_a_pair_is_moved(pai
     rows = np.array([0, 1, 3, 4, 6, 7, 9, 10])
     mirrored = 0
     for seed in range(3):
-        batch = data.pictures(pairs, rows, S, np.random.default_rng(seed))
+        batch = batches.pictures(pairs, rows, S, np.random.default_rng(seed))
         lit = (flows.warp(batch["target"], batch["flow"]) + 1) * (1 + batch["light"]) - 1
         inside = (..., slice(12, -12), slice(12, -12))
         off, still = ((x - batch["truth"])[inside].abs().mean() for x in (lit, batch["target"]))
@@ -88,7 +88,7 @@ def test_landmarks_go_where_the_picture_goes(pairs, clean):
     dots = changed(pairs, target=photo, truth=photo, target_points=points, driven_points=points)
     seen = []
     for seed in range(12):
-        batch = data.pictures(dots, np.array([0]), S, np.random.default_rng(seed))
+        batch = batches.pictures(dots, np.array([0]), S, np.random.default_rng(seed))
         for name in ("target", "truth"):
             dot = batch[name][0].mean(0).double()
             dot = (dot - dot.median()).clamp(min=0)
@@ -101,11 +101,11 @@ def test_landmarks_go_where_the_picture_goes(pairs, clean):
 
 def test_the_noise_of_landmarks_is_the_same_in_target_and_driven(pairs, monkeypatch):
     """Where no landmark moves nothing is asked for, however noisy they are; the noise is 0.0015 crop sides."""
-    monkeypatch.setattr(data, "_moved", lambda M, rng: M)
+    monkeypatch.setattr(batches, "_moved", lambda M, rng: M)
     still = changed(pairs, driven_points=pairs.arrays["target_points"])
     off = []
     for seed in range(4):
-        batch = data.pictures(still, np.array([0]), S, np.random.default_rng(seed))
+        batch = batches.pictures(still, np.array([0]), S, np.random.default_rng(seed))
         assert not batch["first_flow"].any() and torch.equal(batch["target_map"], batch["driven_map"])
         where = batch["driven_points"][0].numpy()
         plain = noise_pairs.face()
@@ -119,7 +119,7 @@ def test_chance_recolours_all_pictures_of_a_pair_alike(pairs, clean):
     same = changed(pairs, target=grey, truth=grey)
     gains = []
     for seed in range(60):
-        batch = data.pictures(same, np.array([0]), S, np.random.default_rng(seed))
+        batch = batches.pictures(same, np.array([0]), S, np.random.default_rng(seed))
         middle = {name: batch[name][0, :, 20:-20, 20:-20].flatten(1) for name in IMAGES}
         colour = middle["target"][:, :1]
         assert all(torch.allclose(picture, colour, atol=1e-4) for picture in middle.values())
@@ -139,7 +139,7 @@ def test_light_on_a_recoloured_picture(pairs, clean):
     )
     varied = 0
     for seed in range(4):
-        made = data.pictures(still, np.array([0]), S, np.random.default_rng(seed))
+        made = batches.pictures(still, np.array([0]), S, np.random.default_rng(seed))
         lit = (made["warped"] + 1) * (1 + made["light"]) - 1
         assert (lit - made["truth"]).mean(1).abs().max() < 0.02
         varied += (made["light"] + 0.3).abs().max() > 0.01
@@ -149,21 +149,21 @@ def test_light_on_a_recoloured_picture(pairs, clean):
 def test_soft_pairs_are_soft_on_both_sides_and_only_targets_are_jpegs(monkeypatch):
     y, x = np.mgrid[:R, :R]
     photo = np.stack([(x * 37 + y * 91) % 256, 2 * x % 256, 2 * y % 256], -1).astype(np.uint8)
-    monkeypatch.setattr(data, "BLOCKS", 0.0)
-    monkeypatch.setattr(data, "SOFT", 1.0)
-    a, b = data._degraded(photo, photo, np.random.default_rng(0))
+    monkeypatch.setattr(batches, "BLOCKS", 0.0)
+    monkeypatch.setattr(batches, "SOFT", 1.0)
+    a, b = batches._degraded(photo, photo, np.random.default_rng(0))
     sharp, soft = (np.abs(np.diff(p.astype(float), axis=1)).mean() for p in (photo, a))
     assert np.array_equal(a, b) and soft < 0.8 * sharp and abs(a.mean() - photo.mean()) < 2
-    monkeypatch.setattr(data, "SOFT", 0.0)
-    monkeypatch.setattr(data, "BLOCKS", 1.0)
-    a, b = data._degraded(photo, photo, np.random.default_rng(0))
+    monkeypatch.setattr(batches, "SOFT", 0.0)
+    monkeypatch.setattr(batches, "BLOCKS", 1.0)
+    a, b = batches._degraded(photo, photo, np.random.default_rng(0))
     assert np.array_equal(b, photo) and not np.array_equal(a, photo) and np.abs(a.astype(float) - photo).mean() < 30
 
 
 def test_a_quarter_is_soft_and_three_tenths_are_jpegs():
     photo = (np.random.default_rng(0).random((16, 16, 3)) * 255).astype(np.uint8)
     rng = np.random.default_rng(1)
-    made = [data._degraded(photo, photo, rng) for _ in range(1000)]
+    made = [batches._degraded(photo, photo, rng) for _ in range(1000)]
     soft = [not np.array_equal(truth, photo) for _, truth in made]
     blocks = [not np.array_equal(target, truth) for target, truth in made]
     assert np.mean(soft) == pytest.approx(0.25, abs=0.04) and np.mean(blocks) == pytest.approx(0.3, abs=0.04)
@@ -172,7 +172,7 @@ def test_a_quarter_is_soft_and_three_tenths_are_jpegs():
 def test_crops_turn_by_a_few_degrees_about_their_middle():
     whole = np.array([[R, 0, 0], [0, R, 0]], np.float32)
     rng = np.random.default_rng(0)
-    moved = np.stack([data._moved(whole, rng) for _ in range(4000)]) / R
+    moved = np.stack([batches._moved(whole, rng) for _ in range(4000)]) / R
     angle, scale = np.arctan2(moved[:, 1, 0], moved[:, 0, 0]), np.hypot(moved[:, 1, 0], moved[:, 0, 0])
     middle = moved @ np.array([0.5, 0.5, 1.0])
     assert np.allclose(moved[:, 0, 0], moved[:, 1, 1]) and np.allclose(moved[:, 0, 1], -moved[:, 1, 0])
@@ -194,10 +194,10 @@ def test_the_true_flow_is_seen_from_any_crop():
         (np.array([[cos(0.3), -sin(0.3), 0.2], [sin(0.3), cos(0.3), -0.1]], np.float32),
          (0.05 * cos(0.3) - 0.02 * sin(0.3), -0.05 * sin(0.3) - 0.02 * cos(0.3))),
     ):  # fmt: skip
-        seen = data._seen_from(flow, M, 64)
+        seen = batches._seen_from(flow, M, 64)
         known = np.isfinite(seen).all(0)
         assert np.allclose(seen[:, known].T, wanted, atol=1e-4)
-    assert 0.7 < np.isfinite(data._seen_from(flow, whole, 64)).mean() < 0.75
+    assert 0.7 < np.isfinite(batches._seen_from(flow, whole, 64)).mean() < 0.75
 
 
 # What moves the landmarks.
@@ -218,13 +218,13 @@ def test_a_source_is_read_with_another_persons_bias(pairs):
     assert np.allclose(made.bias, np.array([0.05, -0.08, 0.2])[:, None], atol=1e-6)
     mouth = BLENDSHAPES.index("jawOpen")
     rows = made.training[np.arange(400) % len(made.training)]
-    batch = data.expressions(made, rows, S, np.random.default_rng(0))
+    batch = batches.expressions(made, rows, S, np.random.default_rng(0))
     read = batch["source_blendshapes"][:, mouth]
     assert set(read.mul(100).round().int().tolist()) == {45, 32}
     mine = torch.from_numpy(np.array([0.45, 0.32])[made.arrays["person"][rows]]).float()
     assert ((read - mine).abs() > 0.01).float().mean().item() == pytest.approx(0.5, abs=0.1), "half are somebody else's"
     assert torch.equal(batch["target_blendshapes"][:, mouth], torch.from_numpy(made.readings[rows, 0, mouth]))
-    plain = data.expressions(made, made.validation, S, None)
+    plain = batches.expressions(made, made.validation, S, None)
     assert torch.allclose(plain["source_blendshapes"][:, mouth], torch.tensor(0.6))
 
 
@@ -232,7 +232,7 @@ def test_readings_stay_between_0_and_1(pairs):
     made = biased(pairs)
     made.__dict__["readings"] = made.readings.clip(0.97, None) * 0 + 0.99
     made.__dict__["bias"] = np.array([[-0.5], [0.5], [0.0]], np.float32) + np.zeros((1, 52), np.float32)
-    source = data.expressions(made, made.training, S, np.random.default_rng(0))["source_blendshapes"]
+    source = batches.expressions(made, made.training, S, np.random.default_rng(0))["source_blendshapes"]
     assert source.min() >= 0 and source.max() <= 1 and source.min() < 0.1
 
 
@@ -241,7 +241,7 @@ def test_where_no_face_is_read_its_coefficients_stand_in(pairs):
     readings = made.readings.copy()
     readings[3, 1] = np.nan
     made.__dict__["readings"] = readings
-    batch = data.expressions(made, np.array([3, 4]), S, None)
+    batch = batches.expressions(made, np.array([3, 4]), S, None)
     mouth = BLENDSHAPES.index("jawOpen")
     assert batch["source_blendshapes"][:, mouth].tolist() == pytest.approx([0.4, 0.4 - 0.08])
     assert batch["target_blendshapes"][0, mouth].item() == pytest.approx(made.arrays["target_blendshapes"][3, mouth])
@@ -251,15 +251,15 @@ def test_both_eyes_look_the_same_way(pairs):
     made = biased(pairs)
     made.readings[0, :, [BLENDSHAPES.index("eyeLookOutLeft"), BLENDSHAPES.index("eyeLookInRight")]] = [[0.6], [0.2]]
     made.readings[0, :, [BLENDSHAPES.index("eyeLookInLeft"), BLENDSHAPES.index("eyeLookOutRight")]] = 0
-    batch = data.expressions(made, np.array([0]), S, None)
+    batch = batches.expressions(made, np.array([0]), S, None)
     for end in ("source", "target"):
         looks = batch[f"{end}_blendshapes"][0, [BLENDSHAPES.index(f"eyeLook{s}") for s in ("OutLeft", "InRight")]]
         assert looks.tolist() == pytest.approx([0.4, 0.4])
 
 
 def test_points_are_noisy_in_training_and_what_is_asked_for_is_not(pairs):
-    plain = data.expressions(pairs, pairs.training, S, None)
-    noisy = data.expressions(pairs, pairs.training, S, np.random.default_rng(0))
+    plain = batches.expressions(pairs, pairs.training, S, None)
+    noisy = batches.expressions(pairs, pairs.training, S, np.random.default_rng(0))
     assert (noisy["target_points"] - plain["target_points"]).std().item() == pytest.approx(0.0015, rel=0.05)
     assert torch.equal(noisy["driven_points"], plain["driven_points"])
     gap = plain["driven_points"] - plain["target_points"]
@@ -298,7 +298,7 @@ def drawn(pairs: data.Pairs, first: int, count: int, seed: int = 0, size: int = 
         rows.append(chosen)
         return {"draw": torch.tensor(rng.random())}
 
-    source = data.batches(pairs, make, S, size, seed, first)
+    source = batches.batches(pairs, make, S, size, seed, first)
     draws = [next(source)["draw"].item() for _ in range(count)]
     source.close()
     return draws, np.concatenate(rows)

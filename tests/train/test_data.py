@@ -67,7 +67,7 @@ def test_blinking_is_how_far_either_lid_moves_either_way(tmp_path):
 
 
 def test_degraded_pairs_stay_the_pictures_they_were():
-    from fetfast.train.data import _degraded
+    from fetfast.train.batches import _degraded
 
     y, x = np.mgrid[:64, :64]
     photo = np.stack([4 * x, 4 * y, 255 - 4 * x], -1).astype(np.uint8)

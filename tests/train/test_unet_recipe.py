@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from fetfast.models import unet as models  # noqa: E402
 from fetfast.ops.face_mesh import CHAINS, EYES, IRISES, LIPS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
-from fetfast.train import data  # noqa: E402
+from fetfast.train import batches  # noqa: E402
 from fetfast.train.recipe import Update  # noqa: E402
 from fetfast.train.recipes import unet  # noqa: E402
 
@@ -229,7 +229,7 @@ def test_who_learns_how_fast_and_from_when():
     assert [update.betas for update in (points, generator, discriminator)] == [(0.9, 0.99), (0.9, 0.99), (0.5, 0.99)]
     assert [update.weight_decay for update in (points, generator, discriminator)] == [1e-4, 1e-4, 0]
     assert (POINTS.count, POINTS.steps, PICTURE.count, PICTURE.steps) == (256, 3000, 8, 20_000)
-    assert (POINTS.batch, PICTURE.batch) == (data.expressions, data.pictures)
+    assert (POINTS.batch, PICTURE.batch) == (batches.expressions, batches.pictures)
 
 
 def test_figures_of_even_pictures():

@@ -9,7 +9,7 @@ from fetfast.models.layers import upsample
 from fetfast.ops.face_mesh import EYES, IRISES, LIPS
 from fetfast.plan import SHIPPED, Plan
 from fetfast.spec import LANDMARKS, Spec
-from fetfast.train import data
+from fetfast.train import batches
 from fetfast.train.discriminators import CLOSE_UP, PatchGAN
 from fetfast.train.losses import adversarial, faces, flows, pictures
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
@@ -129,11 +129,11 @@ def picture_sheet(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Ten
 
 
 POINTS = Recipe(
-    "fuse", ("fuse",), data.expressions, count=256, steps=3000, measure=point_figures, start=linear_start,
+    "fuse", ("fuse",), batches.expressions, count=256, steps=3000, measure=point_figures, start=linear_start,
     updates=(Update({"fuse": 1e-3}, point_loss, POINT_WEIGHTS, weight_decay=1e-4),),
 )  # fmt: skip
 PICTURE = Recipe(
-    "unet", ("unet",), data.pictures, count=8, steps=20_000, measure=picture_figures, sheet=picture_sheet,
+    "unet", ("unet",), batches.pictures, count=8, steps=20_000, measure=picture_figures, sheet=picture_sheet,
     updates=(
         Update({"unet": 2e-3}, picture_loss, PICTURE_WEIGHTS, weight_decay=1e-4),
         Update({"discriminator": 2e-3}, discriminator_loss, {"discriminator": 1}, betas=(0.5, 0.99), after=0.6),
