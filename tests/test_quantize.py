@@ -25,8 +25,8 @@ from fetfast.errors import BadInput, BadPlan, Unavailable  # noqa: E402
 from fetfast.models import unet  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 
-WARP = replace(unet.small(64), args={"fuse": 4, "down": [8] * 5, "up": [8] * 5})  # upsampling, skips, an f32 head
-PIX2PIX = replace(unet.rgb(128), args={"fuse": 4, "unet": [8] * 7})  # transposed convolutions, ReLU
+WARP = replace(unet.small(64), args={"down": [8] * 5, "up": [8] * 5})  # upsampling, skips, an f32 head
+PIX2PIX = replace(unet.rgb(128), args={"unet": [8] * 7})  # transposed convolutions, ReLU
 SPECS = {"warp": WARP, "pix2pix": PIX2PIX}
 
 

@@ -84,6 +84,19 @@ def basis(facekit: Path, output: Path) -> None:
 
 
 @make.command()
+@click.option("--facekit", type=FILE, required=True, help="ICT-FaceKit's folder or the packed npz.")
+@click.option("--data", type=FILE, required=True, help="A folder of training pairs, made by: fetfast synth.")
+@click.option("--portraits", type=FILE, required=True, help="A folder of pictures, one person each, to act.")
+@click.option("-o", "--output", type=FILE, required=True, callback=in_a_folder, help="The .safetensors file to write.")
+def retarget(facekit: Path, data: Path, portraits: Path, output: Path) -> None:
+    """Solves for the weights of the retarget stage of family `unet`: minutes, most of them for reading the pairs."""
+    from fetfast.train import retarget as maker
+
+    left = maker.make(facekit, data, portraits, output)
+    click.echo(f"{output}: misses {left:.2f} of a motion of people for validation (root mean square)")
+
+
+@make.command()
 @click.option("--facekit", type=FILE, help="ICT-FaceKit's folder or the packed npz.")
 @click.option("-o", "--output", type=FILE, callback=in_a_folder, help="The .npy file to write.")
 @click.option("--portraits", type=FILE, help="Instead, say how much lower the teeth of these photos' people hang.")

@@ -10,12 +10,12 @@ conditional GAN, trained once for any pair, compared with pix2pix.
 All else is our choice. `paper`: two unshared encoders of 4x4 convolutions and a decoder for the fusion; pix2pix's
 U-Net-256 (Isola et al., CVPR 2017) with instance norms for the transfer, its head plain RGB, which in the house's
 terms is flow 0 and mask 1.
-`small`: the fusion works on landmark coordinates, as FReeNet's (Zhang et al., CVPR 2020) does: family `flow`'s linear
-basis, and a learned correction to it. The U-Net reads what the landmarks alone achieve (the first flow, and the crop
-warped by it) and gives a correction of the flow, a light, a mask and a colour, so that the target's own pixels survive:
-light folds and unfolds skin, colour paints what no pixel shows. It upsamples by repetition and convolves 3x3, which
-leaves no checkerboard. What it paints is twice as fine as what it works on: mask and lightness by sub-pixels (Shi et
-al., CVPR 2016), hue between pixels, as video has it, because a tooth is only three pixels wide at S = 128.
+`small`: the fusion works on landmark coordinates, as FReeNet's (Zhang et al., CVPR 2020) does: `retarget.py`. The U-Net
+reads what the landmarks alone achieve (the first flow, and the crop warped by it) and gives a correction of the flow, a
+light, a mask and a colour, so that the target's own pixels survive: light folds and unfolds skin, colour paints what no
+pixel shows. It upsamples by repetition and convolves 3x3, which leaves no checkerboard. What it paints is twice as fine
+as what it works on: mask and lightness by sub-pixels (Shi et al., CVPR 2016), hue between pixels, as video has it,
+because a tooth is only three pixels wide at S = 128.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from fetfast.models import flow
 from fetfast.models.layers import HeadF32, InstanceNorm, upsample
-from fetfast.spec import LANDMARKS, Output, Spec, Stage, Task, TensorSpec
+from fetfast.models.retarget import RETARGET, Retarget
+from fetfast.spec import Output, Spec, Stage, Task, TensorSpec
 
 STILL = 1 / 1000  # crop sides: motions are told apart by their pattern, but no less than this is one
-POINT_SCALE = 4.0  # and points, from the face's middle, in quarters
 MASK_BIAS = -3.5  # a new net leaves the warped target alone; from -2 it starts below it
 WIDER = (32, 8)  # parts of the side over which motion is averaged too: it reaches farther than a face's edge
 HEAD = [2, 1, 3, 4, 4]  # channels: of the flow, the light, the hue; of lightness and mask for each of four sub-pixels
@@ -68,9 +67,9 @@ def small(S: int = 128) -> Spec:
     return replace(
         paper(S),
         size="small",
-        stages=(flow.FUSE, Stage("unet", inputs, _images(2 * S, flow=2, light=1, mask=1, color=3))),
+        stages=(RETARGET, Stage("unet", inputs, _images(2 * S, flow=2, light=1, mask=1, color=3))),
         tasks=_transfer("flow", "light", "mask", "color"),
-        args={"fuse": 64, "down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 20, 16]},
+        args={"down": [32, 48, 96, 128, 128], "up": [128, 80, 48, 20, 16]},
     )
 
 
@@ -79,7 +78,7 @@ def rgb(S: int = 128) -> Spec:
     S: 128."""
     pix2pix = Stage("unet", _images(S, target=3, driven_map=1), _images(S, flow=2, mask=1, color=3))
     widths = [32, 64, 128, 192, 256, 256, 256]
-    return replace(paper(S), size="rgb", stages=(flow.FUSE, pix2pix), args={"fuse": 64, "unet": widths})
+    return replace(paper(S), size="rgb", stages=(RETARGET, pix2pix), args={"unet": widths})
 
 
 SPECS = {"paper": paper(), "small": small(), "rgb": rgb()}
@@ -90,33 +89,7 @@ def build(spec: Spec) -> dict[str, nn.Module]:
     if spec.size == "paper":
         return {"fuse": MapFuse(spec.args["fuse"]), "unet": Pix2Pix(spec.args["unet"])}
     unet = Pix2Pix(spec.args["unet"]) if spec.size == "rgb" else WarpUNet(spec.args["down"], spec.args["up"])
-    return {"fuse": PointFuse(spec.args["fuse"]), "unet": unet}
-
-
-class PointFuse(flow.Fuse):
-    """The linear fusion of family `flow`, and a correction in the same model space, carried by the same camera.
-
-    The correction is a small net on both expressions and the target's points; it starts at 0.
-    """
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.read = nn.Linear(2 * flow.E + 2 * LANDMARKS, hidden)
-        self.write = nn.Linear(hidden, 3 * LANDMARKS)
-        nn.init.zeros_(self.write.weight)
-        nn.init.zeros_(self.write.bias)
-
-    def forward(
-        self,
-        source_blendshapes: Tensor,  # f32 [B, 52], 0 ... 1
-        target_blendshapes: Tensor,  # f32 [B, 52]
-        target_points: Tensor,  # f32 [B, 478, 2], crop units
-    ) -> dict[str, Tensor]:
-        linear = super().forward(source_blendshapes, target_blendshapes, target_points)["fused_points"]
-        shape = POINT_SCALE * (target_points - target_points.mean(1, keepdim=True))
-        seen = torch.cat((source_blendshapes, target_blendshapes, shape.flatten(1)), 1)
-        shift = self.write(F.leaky_relu(self.read(seen), 0.2)).unflatten(1, (LANDMARKS, 3))
-        return {"fused_points": linear + shift @ (self.camera @ target_points)}
+    return {"fuse": Retarget(), "unet": unet}
 
 
 class Block(nn.Module):

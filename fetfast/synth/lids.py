@@ -47,7 +47,7 @@ def blink(
     out, shut, down = expression.copy(), np.zeros(2, np.float32), np.zeros((2, len(OPENINGS[0][0])), np.float32)
     others = np.setdiff1d(np.flatnonzero(expression), modes)
     for side, (upper, lower) in enumerate(EYE_EDGES):
-        asked, start = float(expression[modes[side]]), min(float(fit.expression[modes[side]]), 0.95)
+        asked, start = min(float(expression[modes[side]]), 1.0), min(float(fit.expression[modes[side]]), 0.95)
         if asked <= start:
             continue
         rows = submesh.landmarks[[*upper[1:-1], *lower]]  # nothing is to be closed at the corners

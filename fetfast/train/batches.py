@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from fetfast.face.align import to_crop
-from fetfast.face.gaze import conjugate
 from fetfast.image import Frame
 from fetfast.ops.crop import crop, to_picture
 from fetfast.ops.heatmap import contours, first_flow
@@ -125,29 +124,6 @@ def _moved(M: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shift = 0.5 - turn @ (0.5, 0.5) + rng.normal(0, 0.015, 2)
     return np.c_[M[:, :2] @ turn, M[:, :2] @ shift + M[:, 2]].astype(np.float32)
-
-
-def expressions(pairs: Pairs, rows: NDArray[np.int64], size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
-    """What the fuse stage sees of these rows, as the landmarker reads it, and `driven_points`, the truth.
-
-    With `rng` the source is somebody else: the reading's bias, which differs from face to face, is another person's.
-    """
-    target, source = (pairs.readings[rows, end].copy() for end in (0, 1))
-    lost = np.isnan(target[:, 0] + source[:, 0])
-    target[lost], source[lost] = (pairs.arrays[f"{end}_blendshapes"][rows[lost]] for end in ("target", "source"))
-    source, target = conjugate(source), conjugate(target)
-    points = np.array(pairs.arrays["target_points"][rows])
-    if rng is not None:
-        mine, theirs = pairs.arrays["person"][rows], pairs.arrays["person"][rng.choice(pairs.training, len(rows))]
-        source = np.clip(source - pairs.bias[mine] + pairs.bias[theirs], 0, 1)
-        points += rng.normal(0, NOISE, points.shape).astype(np.float32)
-    out = {
-        "source_blendshapes": source,
-        "target_blendshapes": target,
-        "target_points": points,
-        "driven_points": np.array(pairs.arrays["driven_points"][rows]),
-    }
-    return {name: torch.from_numpy(value) for name, value in out.items()}
 
 
 def batches(

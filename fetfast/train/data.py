@@ -24,16 +24,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from fetfast.errors import BadInput
-from fetfast.files import write_json, written
+from fetfast.files import write_json
 from fetfast.spec import BLENDSHAPES, LANDMARKS
 
 GAP = 0.03  # crop sides between lips that count as parted, and by which lids that open or shut move
@@ -54,6 +52,9 @@ OPTIONAL: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "flow": ("float16", (HALF, HALF, 2)),
     "light": ("float16", (HALF, HALF)),
 }
+
+
+READINGS = "readings.npz"  # what `train/retarget.py` keeps in the folder
 
 
 @dataclass(frozen=True)
@@ -91,25 +92,6 @@ class Pairs:
                 )
         return cls(arrays, about, np.flatnonzero(~validation), np.flatnonzero(validation), folder)
 
-    @cached_property
-    def readings(self) -> NDArray[np.float32]:
-        """f32 [N, 2, 52]: what the landmarker reads off target and truth, NaN where it sees no face. It is what the
-        networks get in use; the exact coefficients differ from it in gain and, from face to face, in bias. Takes a
-        minute for some thousand pairs; kept in the folder."""
-        file = self.folder / "readings.npy"
-        if not file.exists():
-            readings = _read(self.arrays)
-            with written(file) as aside:
-                np.save(aside, readings)
-        return np.load(file, allow_pickle=False)
-
-    @cached_property
-    def bias(self) -> NDArray[np.float32]:
-        """f32 [persons, 52]: how far the readings of a person's truths lie above the coefficients on average."""
-        off = np.nan_to_num(self.readings[:, 1] - self.arrays["source_blendshapes"])
-        persons = self.arrays["person"]
-        return np.stack([off[persons == person].mean(axis=0) for person in range(persons.max() + 1)])
-
     @property
     def opening(self) -> NDArray[np.float64]:
         """f64 [N], 0 ... 1: how far the mouth opens from target to truth, which leaves most to be painted."""
@@ -140,8 +122,8 @@ def create(
     """An empty set of `count` pairs with pictures of `size` pixels and the `optional` arrays named; returns its arrays,
     writable, on disk. Worker processes open the same files and fill their own rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*ROWS, *OPTIONAL, "readings"):  # of a set that was here before
-        (folder / f"{name}.npy").unlink(missing_ok=True)
+    for name in (*(f"{name}.npy" for name in (*ROWS, *OPTIONAL)), READINGS):  # of a set that was here before
+        (folder / name).unlink(missing_ok=True)
     write_json(folder / "about.json", about)
     arrays: dict[str, NDArray[Any]] = {}
     for name in (*ROWS, *optional):
@@ -154,18 +136,3 @@ def _sides(shape: tuple[int | None, ...], size: int) -> Iterator[int]:
     """A row's shape where pictures have `size` pixels a side."""
     for n in shape:
         yield size if n is None else size // 2 if n == HALF else n
-
-
-def _read(arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    from fetfast.face import Face, Landmarker
-
-    landmarker = Landmarker(threads=1)
-    out = np.full((len(arrays["person"]), 2, len(BLENDSHAPES)), np.nan, np.float32)
-    for row in tqdm(range(len(out)), "read", disable=None, leave=False):
-        for end, (image, points) in enumerate((("target", "target_points"), ("truth", "driven_points"))):
-            frame = np.array(arrays[image][row])
-            landmarks = np.pad(arrays[points][row] * len(frame), ((0, 0), (0, 1))).astype(np.float32)
-            face = landmarker.track(frame, Face(landmarks, out[row, end], 1.0))
-            if face is not None:
-                out[row, end] = face.blendshapes
-    return out

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fetfast import backends, build  # noqa: E402
-from fetfast.models import flow, unet  # noqa: E402
+from fetfast.models import unet  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.spec import Spec  # noqa: E402
 
@@ -87,13 +87,6 @@ def test_mask_and_lightness_are_finer_than_the_network() -> None:
         ("color", torch.tensor([[0.1, 0.2], [0.3, 0.4]]).tanh()),
     ):
         assert torch.allclose(result[name], wanted.repeat(128, 128).expand_as(result[name]), atol=1e-6)
-
-
-def test_a_new_fusion_is_the_linear_one() -> None:
-    fuse, linear = unet.build(unet.small())["fuse"], flow.Fuse()
-    linear.load_state_dict({name: fuse.state_dict()[name] for name in ("basis", "camera")})
-    inputs = {t.name: torch.rand(3, *t.shape) for t in flow.FUSE.inputs}
-    assert torch.equal(fuse(**inputs)["fused_points"], linear(**inputs)["fused_points"])
 
 
 def test_every_weight_learns() -> None:

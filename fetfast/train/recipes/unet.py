@@ -1,4 +1,5 @@
-"""Family `unet`: the landmarks first, then the picture, with a discriminator that looks at mouth and eyes closely."""
+"""Family `unet`: the picture, on landmarks that are solved for (`train/retarget.py`), with a discriminator that looks
+at mouth and eyes closely."""
 
 from __future__ import annotations
 
@@ -6,16 +7,13 @@ import torch
 from torch import Tensor
 
 from fetfast.models.layers import upsample
-from fetfast.ops.face_mesh import EYES, IRISES, LIPS
 from fetfast.plan import SHIPPED, Plan
-from fetfast.spec import LANDMARKS, Spec
+from fetfast.spec import Spec
 from fetfast.train import batches
 from fetfast.train.discriminators import CLOSE_UP, PatchGAN
 from fetfast.train.losses import adversarial, faces, flows, pictures
 from fetfast.train.recipe import Batch, Networks, Recipe, Terms, Update, outputs
 
-POINT_PARTS = (*faces.PARTS, (IRISES, 4.0))  # landmarks, and how much more than others their errors count
-POINT_WEIGHTS = {"skin": 100, "parts": 20}
 PICTURE_WEIGHTS = {
     "l1": 10,
     "ssim": 20,
@@ -32,30 +30,10 @@ PICTURE_WEIGHTS = {
 }
 
 
-def point_errors(points: Tensor, truth: Tensor) -> Tensor:
-    """[B, 478] distances, crop units."""
-    return (points - truth).square().sum(-1).add(1e-10).sqrt()
-
-
-def point_loss(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
-    error = point_errors(outputs(networks, spec, "fuse", batch)["fused_points"], batch["driven_points"])
-    parts = [error[:, list(part)].mean() * amount for part, amount in POINT_PARTS]
-    return {"skin": error.mean(), "parts": torch.stack(parts).sum()}, {}
-
-
-def point_figures(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Tensor]:
-    """Mean error over the landmarks, in thousandths of the crop's side: of doing nothing, and of the stage."""
-    fused = outputs(networks, spec, "fuse", batch)["fused_points"]
-    errors = {"still": point_errors(batch["target_points"], batch["driven_points"])}
-    errors["fused"] = point_errors(fused, batch["driven_points"])
-    rows = {"": range(LANDMARKS), "_lips": LIPS, "_eyes": EYES, "_irises": IRISES}
-    return {name + part: 1000 * e[:, list(row)].mean(1) for name, e in errors.items() for part, row in rows.items()}
-
-
-def linear_start(networks: Networks) -> None:
-    """The landmarks start as family `flow` moves them: the morphable model's own basis and camera."""
-    weights = Plan.open(SHIPPED / "flow_fp32.plan").stage_weights("fuse")
-    networks["fuse"].load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()}, strict=False)
+def solved_start(networks: Networks) -> None:
+    """The landmarks move as in the plan that ships: `fetfast make retarget` has solved for them."""
+    weights = Plan.open(SHIPPED / "unet_fp16.plan").stage_weights("fuse")
+    networks["fuse"].load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()})
 
 
 def picture_loss(networks: Networks, spec: Spec, batch: Batch) -> tuple[Terms, Batch]:
@@ -128,12 +106,9 @@ def picture_sheet(networks: Networks, spec: Spec, batch: Batch) -> dict[str, Ten
     return {name: flows.coarse(picture, size).expand(-1, 3, -1, -1) for name, picture in drawn.items()}
 
 
-POINTS = Recipe(
-    "fuse", ("fuse",), batches.expressions, count=256, steps=3000, measure=point_figures, start=linear_start,
-    updates=(Update({"fuse": 1e-3}, point_loss, POINT_WEIGHTS, weight_decay=1e-4),),
-)  # fmt: skip
 PICTURE = Recipe(
-    "unet", ("unet",), batches.pictures, count=8, steps=20_000, measure=picture_figures, sheet=picture_sheet,
+    "unet", ("fuse", "unet"), batches.pictures, count=8, steps=20_000, measure=picture_figures, sheet=picture_sheet,
+    start=solved_start,
     updates=(
         Update({"unet": 2e-3}, picture_loss, PICTURE_WEIGHTS, weight_decay=1e-4),
         Update({"discriminator": 2e-3}, discriminator_loss, {"discriminator": 1}, betas=(0.5, 0.99), after=0.6),
@@ -141,4 +116,4 @@ PICTURE = Recipe(
     helpers={"discriminator": lambda: PatchGAN(CLOSE_UP)},
 )  # fmt: skip
 
-RECIPES: dict[str, tuple[Recipe, ...]] = {"small": (POINTS, PICTURE), "rgb": (POINTS, PICTURE)}
+RECIPES: dict[str, tuple[Recipe, ...]] = {"small": (PICTURE,), "rgb": (PICTURE,)}
