@@ -1,6 +1,6 @@
 """Rendered and photographed people who do one action at a time: what the retarget stage is calibrated on.
 
-    for reading, coefficients in acted(kit, mask, portraits): ...
+    for reading, coefficients in acted(kit, submesh, portraits): ...
 
 Rendered people are nobody, their rest is 0; photographed ones are re-posed by the fitted model, their rest is their
 fit. None of them is held out. Faces are followed from rest, as in a stream.
@@ -19,14 +19,14 @@ from fetfast.face import Face, Landmarker
 from fetfast.image import Frame
 from fetfast.synth.camera import Pose
 from fetfast.synth.expression import STRENGTH
+from fetfast.synth.face_submesh import FaceSubmesh
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.mask import Mask
-from fetfast.synth.paint import Charts
-from fetfast.synth.pairs import PICTURES, held_out, try_fit
-from fetfast.synth.portrait import look_of, prepare
+from fetfast.synth.materials import Charts
+from fetfast.synth.portrait import gaze_of, prepare
+from fetfast.synth.portrait_dataset import PICTURES, held_out, try_fit
+from fetfast.synth.reexpress import reexpress
 from fetfast.synth.render import render
-from fetfast.synth.rendered import person
-from fetfast.synth.repose import repose
+from fetfast.synth.rendered_dataset import person
 
 RENDERED, PHOTOGRAPHED = 5, 16  # people
 SEED = 77  # of the rendered people: `fetfast evaluate` has others
@@ -45,16 +45,16 @@ ACTIONS: dict[str, dict[str, float]] = {stem: {stem: amount} for stem, amount in
 Show = Callable[[np.ndarray], Frame]
 
 
-def people(facekit: Path, kit: Facekit, mask: Mask, portraits: Path) -> Iterator[tuple[np.ndarray, Show]]:
+def people(facekit: Path, kit: Facekit, submesh: FaceSubmesh, portraits: Path) -> Iterator[tuple[np.ndarray, Show]]:
     """Their rest f32 [53], and a picture of them under an expression f32 [53]."""
     charts = Charts.of(kit)
     pose = Pose(np.zeros(3), np.array([0, -1.0, -DISTANCE]), SIZE / WIDE * DISTANCE, (SIZE / 2, SIZE / 2))
     for number in range(RENDERED):
         who = person(kit, SEED, number)
-        look = replace(who.look, glasses=0.0, stubble=0.0, style="short")
+        appearance = replace(who.appearance, glasses=0.0, stubble=0.0, style="short")
 
-        def rendered(e: np.ndarray, who=who, look=look) -> Frame:
-            return render(kit, charts, kit.express(who.shape, e), look_of(kit, e), pose, look, SIZE)[0]
+        def rendered(e: np.ndarray, who=who, appearance=appearance) -> Frame:
+            return render(kit, charts, kit.express(who.shape, e), gaze_of(kit, e), pose, appearance, SIZE)[0]
 
         yield np.zeros(len(kit.expression_names)), rendered
 
@@ -66,23 +66,23 @@ def people(facekit: Path, kit: Facekit, mask: Mask, portraits: Path) -> Iterator
         fit = try_fit(facekit, files[n])
         if fit is None or np.abs(fit.rotation).max() > FRONTAL:
             continue
-        portrait = prepare(kit, mask, image.load(files[n]), fit, SIZE)
+        portrait = prepare(kit, submesh, image.load(files[n]), fit, SIZE)
         if portrait.glasses:
             continue
         left -= 1
 
         def photographed(e: np.ndarray, portrait=portrait) -> Frame:
-            return repose(kit, mask, portrait, e.astype(np.float32)).image
+            return reexpress(kit, submesh, portrait, e.astype(np.float32)).image
 
         yield fit.expression.astype(np.float64), photographed
 
 
 def acted(
-    facekit: Path, kit: Facekit, mask: Mask, portraits: Path
+    facekit: Path, kit: Facekit, submesh: FaceSubmesh, portraits: Path
 ) -> Iterator[tuple[str, tuple[Face, np.ndarray], tuple[Face, np.ndarray]]]:
     """The action, and face and exact coefficients [52] at rest and under it. Those not found are left out."""
     landmarker = Landmarker(threads=1)
-    for rest, show in people(facekit, kit, mask, portraits):
+    for rest, show in people(facekit, kit, submesh, portraits):
         found = landmarker.detect(show(rest))
         if not found:
             continue

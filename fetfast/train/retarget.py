@@ -37,8 +37,8 @@ from fetfast.synth.acting import acted
 from fetfast.synth.basis import IRISES, origin
 from fetfast.synth.camera import Pose
 from fetfast.synth.expression import mirror_blendshapes, mirror_points, random_expression
+from fetfast.synth.face_submesh import FaceSubmesh
 from fetfast.synth.facekit import Facekit
-from fetfast.synth.mask import Mask
 from fetfast.train.data import READINGS, Pairs
 
 ACROSS, ACTED, POSED = 0.3, 10.0, 30.0
@@ -146,9 +146,9 @@ class Acts:
     shown: Array
 
     @classmethod
-    def of(cls, module: Retarget, facekit: Path, kit: Facekit, mask: Mask, portraits: Path) -> Acts:
+    def of(cls, module: Retarget, facekit: Path, kit: Facekit, submesh: FaceSubmesh, portraits: Path) -> Acts:
         names, rows = [], []
-        for name, *ends in acted(facekit, kit, mask, portraits):
+        for name, *ends in acted(facekit, kit, submesh, portraits):
             names.append(name)
             rows.append([value for face, coefficients in ends for value in (_read(module, face), coefficients)])
         before, rest, after, shown = (np.stack(column) for column in zip(*rows, strict=True))
@@ -249,7 +249,7 @@ def make(facekit: Path, data: Path, portraits: Path, output: Path) -> float:
     from safetensors.torch import save
 
     kit, pairs, module = Facekit.open(facekit), Pairs.open(data), blank()
-    acts = Acts.of(module, facekit, kit, Mask.of(kit), portraits)
+    acts = Acts.of(module, facekit, kit, FaceSubmesh.of(kit), portraits)
     solve(module, pairs, acts, turned(module, kit), mirror_points(kit), mirror_blendshapes())
     command = f"fetfast make retarget --facekit {facekit.name} --data {data.name} --portraits {portraits.name}"
     tensors = {f"fuse.{name}": value.contiguous() for name, value in module.state_dict().items()}

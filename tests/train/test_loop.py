@@ -119,7 +119,7 @@ def everything(run: runs.Run) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("which", ["unet", "joint"])
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(folder, tmp_path, short, joint, which):
     """Bit for bit: two discriminators, batch norms, a dropout and noise among them."""
-    family, recipe = (unet, short[1]) if which == "unet" else (joint_family, joint)
+    family, recipe = (unet, short[0]) if which == "unet" else (joint_family, joint)
     spec, pairs = family.SPECS["small"], data.Pairs.open(folder)
     whole = begin(recipe, family)
     loop.train_recipe(whole, recipe, spec, pairs, tmp_path / "whole", minutes=None, steps=6, seed=0)

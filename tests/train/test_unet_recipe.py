@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fetfast.models import unet as models  # noqa: E402
-from fetfast.ops.face_mesh import CHAINS, EYES, IRISES, LIPS  # noqa: E402
+from fetfast.ops.face_mesh import CHAINS, LIPS  # noqa: E402
 from fetfast.plan import Plan  # noqa: E402
 from fetfast.train import batches  # noqa: E402
 from fetfast.train.recipe import Update  # noqa: E402
@@ -19,7 +19,7 @@ from fetfast.train.recipes import unet  # noqa: E402
 
 S = 32
 SPEC = models.small(S)
-POINTS, PICTURE = unet.RECIPES["small"]
+(PICTURE,) = unet.RECIPES["small"]
 
 
 class Gives(torch.nn.Module):
@@ -39,50 +39,14 @@ def loss(update: Update, networks: dict[str, torch.nn.Module], batch: dict[str, 
     return {name: float(update.weights[name] * term) for name, term in terms.items()}
 
 
-# The landmarks.
-
-
-def points_batch(driven: torch.Tensor) -> dict[str, torch.Tensor]:
-    tensors = {t.name: torch.zeros(1, *t.shape) for t in SPEC.stage("fuse").inputs}
-    return tensors | {"driven_points": driven}
-
-
-def test_landmarks_are_charged_by_distance():
-    """0.05 off everywhere: 100 for the mean, and 20 for those of lips, eyes and irises, which count 5, 4, 4, 4."""
-    driven = torch.rand(1, 478, 2)
-    fuse = Gives(fused_points=driven + torch.tensor([0.03, 0.04]))
-    found = loss(POINTS.updates[0], {"fuse": fuse}, points_batch(driven))
-    assert found == {"skin": pytest.approx(100 * 0.05, rel=1e-3), "parts": pytest.approx(20 * 17 * 0.05, rel=1e-3)}
-
-
-@pytest.mark.parametrize(("part", "amount"), [(LIPS, 5), (CHAINS["eyes"][0], 4), (CHAINS["eyes"][1], 4), (IRISES, 4)])
-def test_parts_of_the_face_count_more(part, amount):
-    driven = torch.rand(1, 478, 2)
-    fused = driven.clone()
-    fused[:, list(set(part))] += torch.tensor([0.0, 0.2])
-    found = loss(POINTS.updates[0], {"fuse": Gives(fused_points=fused)}, points_batch(driven))
-    assert found["skin"] == pytest.approx(100 * 0.2 * len(set(part)) / 478, rel=1e-2)
-    assert found["parts"] == pytest.approx(20 * amount * 0.2, rel=1e-2)
-
-
-def test_landmarks_are_measured_in_thousandths():
-    driven = torch.full((2, 478, 2), 0.5)
-    fused = driven.clone()
-    fused[1, list(EYES)] += torch.tensor([0.03, 0.04])
-    batch = points_batch(driven) | {"target_points": driven + 0.1}
-    found = POINTS.measure({"fuse": Gives(fused_points=fused)}, SPEC, batch)
-    assert found["still"].tolist() == pytest.approx([141.42] * 2, rel=1e-3)
-    assert found["fused_eyes"].tolist() == pytest.approx([0.01, 50], abs=0.01)
-    assert found["fused_lips"].tolist() == pytest.approx([0.01, 0.01], abs=0.01)
-    assert found["fused"][1].item() == pytest.approx(50 * len(EYES) / 478, rel=0.01)
-
-
-def test_landmarks_start_with_the_morphable_model():
+def test_landmarks_are_those_that_ship():
+    """They are solved for, by a command of its own; the picture's recipe takes them as they are, and keeps them."""
     module = models.build(SPEC)["fuse"]
-    assert POINTS.start is not None
-    POINTS.start({"fuse": module})
-    for name, weight in Plan.open("flow_fp32").stage_weights("fuse").items():
+    assert PICTURE.start is not None
+    PICTURE.start({"fuse": module})
+    for name, weight in Plan.open("unet_fp16").stage_weights("fuse").items():
         assert np.array_equal(module.state_dict()[name].numpy(), weight), name
+    assert not any("fuse" in update.rates for update in PICTURE.updates)
 
 
 # The picture. All is even, so that a term is one number: the face lies far off, where all pixels count alike.
@@ -222,14 +186,13 @@ def test_the_discriminator_is_given_true_patches_as_real_and_made_ones_as_fake()
 
 
 def test_who_learns_how_fast_and_from_when():
-    (points,), (generator, discriminator) = POINTS.updates, PICTURE.updates
-    assert points.rates == {"fuse": 1e-3} and generator.rates == {"unet": 2e-3}
+    generator, discriminator = PICTURE.updates
+    assert generator.rates == {"unet": 2e-3}
     assert discriminator.rates == {"discriminator": 2e-3}
-    assert (points.after, generator.after, discriminator.after) == (0, 0, 0.6)
-    assert [update.betas for update in (points, generator, discriminator)] == [(0.9, 0.99), (0.9, 0.99), (0.5, 0.99)]
-    assert [update.weight_decay for update in (points, generator, discriminator)] == [1e-4, 1e-4, 0]
-    assert (POINTS.count, POINTS.steps, PICTURE.count, PICTURE.steps) == (256, 3000, 8, 20_000)
-    assert (POINTS.batch, PICTURE.batch) == (batches.expressions, batches.pictures)
+    assert (generator.after, discriminator.after) == (0, 0.6)
+    assert [update.betas for update in (generator, discriminator)] == [(0.9, 0.99), (0.5, 0.99)]
+    assert [update.weight_decay for update in (generator, discriminator)] == [1e-4, 0]
+    assert (PICTURE.count, PICTURE.steps, PICTURE.batch) == (8, 20_000, batches.pictures)
 
 
 def test_figures_of_even_pictures():
