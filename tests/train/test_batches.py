@@ -14,9 +14,8 @@ torch = pytest.importorskip("torch")
 
 from fetfast.face import Face  # noqa: E402
 from fetfast.models import unet  # noqa: E402
-from fetfast.spec import BLENDSHAPES  # noqa: E402
 from fetfast.step import Step, Target, Wiring  # noqa: E402
-from fetfast.train import batches, data  # noqa: E402
+from fetfast.train import batches, data, retarget  # noqa: E402
 from fetfast.train.losses import flows  # noqa: E402
 
 S = 64
@@ -200,72 +199,6 @@ def test_the_true_flow_is_seen_from_any_crop():
     assert 0.7 < np.isfinite(batches._seen_from(flow, whole, 64)).mean() < 0.75
 
 
-# What moves the landmarks.
-
-
-def biased(pairs: data.Pairs) -> data.Pairs:
-    """Each person's expressions are read 0.05, -0.08 or 0.2 too high."""
-    bias = np.array([0.05, -0.08, 0.2], np.float32)[pairs.arrays["person"]]
-    truth = np.full((N, 52), 0.4, np.float32)
-    made = changed(pairs, source_blendshapes=truth)
-    made.__dict__["readings"] = np.stack([pairs.arrays["target_blendshapes"], truth + bias[:, None]], 1)
-    return made
-
-
-def test_a_source_is_read_with_another_persons_bias(pairs):
-    """In training 0.4 + own bias - own + that of one of the two persons trained on; validation keeps its own."""
-    made = biased(pairs)
-    assert np.allclose(made.bias, np.array([0.05, -0.08, 0.2])[:, None], atol=1e-6)
-    mouth = BLENDSHAPES.index("jawOpen")
-    rows = made.training[np.arange(400) % len(made.training)]
-    batch = batches.expressions(made, rows, S, np.random.default_rng(0))
-    read = batch["source_blendshapes"][:, mouth]
-    assert set(read.mul(100).round().int().tolist()) == {45, 32}
-    mine = torch.from_numpy(np.array([0.45, 0.32])[made.arrays["person"][rows]]).float()
-    assert ((read - mine).abs() > 0.01).float().mean().item() == pytest.approx(0.5, abs=0.1), "half are somebody else's"
-    assert torch.equal(batch["target_blendshapes"][:, mouth], torch.from_numpy(made.readings[rows, 0, mouth]))
-    plain = batches.expressions(made, made.validation, S, None)
-    assert torch.allclose(plain["source_blendshapes"][:, mouth], torch.tensor(0.6))
-
-
-def test_readings_stay_between_0_and_1(pairs):
-    made = biased(pairs)
-    made.__dict__["readings"] = made.readings.clip(0.97, None) * 0 + 0.99
-    made.__dict__["bias"] = np.array([[-0.5], [0.5], [0.0]], np.float32) + np.zeros((1, 52), np.float32)
-    source = batches.expressions(made, made.training, S, np.random.default_rng(0))["source_blendshapes"]
-    assert source.min() >= 0 and source.max() <= 1 and source.min() < 0.1
-
-
-def test_where_no_face_is_read_its_coefficients_stand_in(pairs):
-    made = biased(pairs)
-    readings = made.readings.copy()
-    readings[3, 1] = np.nan
-    made.__dict__["readings"] = readings
-    batch = batches.expressions(made, np.array([3, 4]), S, None)
-    mouth = BLENDSHAPES.index("jawOpen")
-    assert batch["source_blendshapes"][:, mouth].tolist() == pytest.approx([0.4, 0.4 - 0.08])
-    assert batch["target_blendshapes"][0, mouth].item() == pytest.approx(made.arrays["target_blendshapes"][3, mouth])
-
-
-def test_both_eyes_look_the_same_way(pairs):
-    made = biased(pairs)
-    made.readings[0, :, [BLENDSHAPES.index("eyeLookOutLeft"), BLENDSHAPES.index("eyeLookInRight")]] = [[0.6], [0.2]]
-    made.readings[0, :, [BLENDSHAPES.index("eyeLookInLeft"), BLENDSHAPES.index("eyeLookOutRight")]] = 0
-    batch = batches.expressions(made, np.array([0]), S, None)
-    for end in ("source", "target"):
-        looks = batch[f"{end}_blendshapes"][0, [BLENDSHAPES.index(f"eyeLook{s}") for s in ("OutLeft", "InRight")]]
-        assert looks.tolist() == pytest.approx([0.4, 0.4])
-
-
-def test_points_are_noisy_in_training_and_what_is_asked_for_is_not(pairs):
-    plain = batches.expressions(pairs, pairs.training, S, None)
-    noisy = batches.expressions(pairs, pairs.training, S, np.random.default_rng(0))
-    assert (noisy["target_points"] - plain["target_points"]).std().item() == pytest.approx(0.0015, rel=0.05)
-    assert torch.equal(noisy["driven_points"], plain["driven_points"])
-    gap = plain["driven_points"] - plain["target_points"]
-    assert torch.allclose(gap, torch.tensor([SHIFT / R, 0.0]), atol=1e-6)
-
-
 def test_what_is_read_off_pairs_is_what_the_landmarker_reads(tmp_path):
     """The astronaut, cropped as training pairs are, against the landmarker's own reading of the whole photo."""
     from fetfast import assets, image
@@ -281,10 +214,12 @@ def test_what_is_read_off_pairs_is_what_the_landmarker_reads(tmp_path):
     for name in ("target_points", "driven_points"):
         arrays[name][0] = to_crop(face.landmarks[:, :2], M)
     arrays["truth"][0] = 128  # shows nobody
-    readings = data.Pairs.open(tmp_path).readings
-    assert np.abs(readings[0, 0] - face.blendshapes).mean() < 0.02 and face.blendshapes.max() > 0.3
-    assert np.isnan(readings[0, 1]).all()
-    assert np.array_equal(data.Pairs.open(tmp_path).readings, readings, equal_nan=True), "and kept"
+    points, blendshapes = retarget.readings(data.Pairs.open(tmp_path))
+    assert np.abs(blendshapes[0, 0] - face.blendshapes).mean() < 0.02 and face.blendshapes.max() > 0.3
+    assert np.abs(points[0, 0] - arrays["target_points"][0]).mean() < 0.005
+    assert np.isnan(points[0, 1]).all() and np.isnan(blendshapes[0, 1]).all()
+    kept = retarget.readings(data.Pairs.open(tmp_path))
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(kept, (points, blendshapes), strict=True))
 
 
 # How pairs are drawn.
