@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from fetfast import backends, image
+from fetfast.cudagraph import Graphs
 from fetfast.errors import BadInput, Unavailable
 from fetfast.face import Face, Landmarker, select
 from fetfast.image import Frame
 from fetfast.locks import Lock
 from fetfast.ops.crop import to_picture
-from fetfast.ops.paste import paste
 from fetfast.place import HOST, Device, Host
 from fetfast.plan import Plan
 from fetfast.spec import REGIONS, TASKS, Output
@@ -52,6 +52,7 @@ class Engine:
         self._runners = backends.load(self.backend, self.plan, device)
         on_gpu = backends.tensors_on(self.backend, device)
         self.place: Host | Device = Device(on_gpu) if on_gpu else HOST
+        self._graphs = Graphs(self.place, self._runners) if isinstance(self.place, Device) else None
         self._lock = Lock()  # networks give memory that the next step overwrites
 
     def run(
@@ -232,36 +233,26 @@ class Engine:
         one for each output of the task, and gives them in any thread, so that the next step may begin before; on a GPU
         two steps are under way at most. Steps of several threads take turns."""
         with self._lock, self.place.here():
-            parts = [step.parts(output) for output in step.wiring.outputs]
-            takes = [self.finish(step, output, part) for output, part in zip(step.wiring.outputs, parts, strict=True)]
+            made = self._graphs.run(step) if self._graphs and step.place is self._graphs.place else step.results()
+            takes = [self._taken(output, tensors) for output, tensors in zip(step.wiring.outputs, made, strict=True)]
         return lambda: [take() for take in takes]
 
     def finish(self, step: Step, output: Output, parts: dict[str, Any]) -> Callable[[], Any]:
-        """What one output of a step becomes: the frame u8 [H, W, 3] that it is composited into, a picture, or for each
-        face its labels or codes. Returns a function, as `begin`."""
-        if output.to in ("target", "driver"):
-            name, matrices = "target_frame", step.target.matrices
-            if output.to == "driver":
-                name, matrices = "source_frame", np.stack(step.driver_matrices)
-            if "image" in parts:
-                mask = parts.get("mask", parts["image"][:, :1] * 0 + 1)
-                parts = {"flow": parts["image"][:, :2] * 0, "mask": mask, "color": parts["image"]}
-            picture = step.driver_frame if output.to == "driver" else step.target.frame
-            if "color" in parts and picture is not None and _grey(picture):
-                color = parts["color"]  # black and white stays so
-                luma = 0.299 * color[:, :1] + 0.587 * color[:, 1:2] + 0.114 * color[:, 2:]
-                parts = parts | {"color": color * 0 + luma}
-            out = step.need(name)
-            for i, M in enumerate(matrices):
-                out = paste(out, M, **{part: tensor[i] for part, tensor in parts.items()})
-            return self.place.download(out)
-        takes = {name: self.place.download(self.place.copy(tensor)) for name, tensor in parts.items()}
+        """What one output of a step becomes, from its parts. Returns a function, as `begin`."""
+        return self._taken(output, step.result(output, parts))
+
+    def _taken(self, output: Output, made: dict[str, Any]) -> Callable[[], Any]:
+        """A function that waits for the result of one output, and gives it as the caller wants it: a frame
+        u8 [H, W, 3], a picture, or for each face its labels or codes."""
+        if "frame" in made:
+            return self.place.download(made["frame"])
+        takes = {name: self.place.download(self.place.copy(tensor)) for name, tensor in made.items()}
         if output.to == "image":
             return lambda: to_picture(takes["image"]()[0])
         if output.to == "labels":
             labels = self.plan.spec.labels
             return lambda: [dict(zip(labels, row.tolist(), strict=True)) for row in takes["probabilities"]()]
-        count = len(next(iter(parts.values())))
+        count = len(next(iter(made.values())))
         return lambda: [{name: take()[i] for name, take in takes.items()} for i in range(count)]
 
     def run_stage(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -352,12 +343,6 @@ class Engine:
             return [(None, face) for face in faces], list
         frames, _, give_back = image.read(src, name)
         return [(frame, None) for frame in frames], give_back
-
-
-def _grey(frame: Frame) -> bool:
-    """Whether a frame u8 [H, W, 3] is black and white, by one pixel in 64."""
-    sample = frame[::8, ::8]
-    return bool((sample == sample[:, :, :1]).all())
 
 
 def _name(argument: str, value: Any, i: int) -> str:

@@ -21,8 +21,11 @@ from fetfast.errors import BadInput
 from fetfast.face import crop_matrix, to_crop
 from fetfast.face.gaze import conjugate
 from fetfast.image import Frame
-from fetfast.ops.crop import crop
+from fetfast.ops import heatmap
+from fetfast.ops.anchors import moved
+from fetfast.ops.crop import crops
 from fetfast.ops.heatmap import contours
+from fetfast.ops.placement import SIZE, placements
 from fetfast.ops.teeth import teeth_map
 from fetfast.spec import BLENDSHAPES, LANDMARKS, REGIONS
 
@@ -52,6 +55,27 @@ def target_blendshapes(step: Step) -> Array:
     return conjugate(np.stack([face.blendshapes for face in step.target.faces]))
 
 
+def target_placement(step: Step) -> Array:
+    """[B, 16] where the target's crops lie in its frame: rows of `ops.placement`."""
+    return placements(step.target.matrices)
+
+
+def target_grey(step: Step) -> Array:
+    """[B, 1, 1, 1] 1 where the target's picture is black and white, else 0."""
+    return np.full((len(step.target.matrices), 1, 1, 1), _grey(step.target.frame), np.float32)
+
+
+def source_grey(step: Step) -> Array:
+    """[B, 1, 1, 1] 1 where the driver's picture is black and white, else 0."""
+    return np.full((len(step.driver_matrices), 1, 1, 1), _grey(source_frame(step)), np.float32)
+
+
+def _grey(frame: Frame) -> bool:
+    """Whether a frame u8 [H, W, 3] is black and white, by one pixel in 64."""
+    sample = frame[::8, ::8]
+    return bool((sample == sample[:, :, :1]).all())
+
+
 def target_regions(step: Step) -> Array:
     """[B, 4, 478] how much each of the target's landmarks belongs to each of `REGIONS`; 1 in sum."""
     return step.target.regions
@@ -68,6 +92,11 @@ def source_points(step: Step) -> Array:
     """[B, 478, 2] the driver's landmarks, in units of its own crop."""
     landmarks = [face.landmarks for face in step.drivers]
     return np.stack([to_crop(points[:, :2], crop_matrix(points)) for points in landmarks]).astype(np.float32)
+
+
+def source_placement(step: Step) -> Array:
+    """[B, 16] where the drivers' crops lie in their frame: rows of `ops.placement`."""
+    return placements(step.driver_matrices)
 
 
 def source_blendshapes(step: Step) -> Array:
@@ -94,12 +123,9 @@ def wanted_labels(step: Step) -> Array:
 # ---- Drawn where the networks run
 
 
-def target(step: Step, side: int, target_frame: Tensor) -> Tensor:
+def target(step: Step, side: int, target_frame: Tensor, target_placement: Tensor) -> Tensor:
     """[B, 3, S, S] the target's crop, -1 ... 1."""
-    out = step.buffer("target", 3, side, side)
-    for image, M in zip(out, step.target.matrices, strict=True):
-        crop(target_frame, M, side, out=image)
-    return out
+    return crops(target_frame, target_placement, side, out=step.buffer("target", 3, side, side))
 
 
 def target_map(step: Step, side: int, target_points: Tensor) -> Tensor:
@@ -107,12 +133,9 @@ def target_map(step: Step, side: int, target_points: Tensor) -> Tensor:
     return contours(target_points, side, out=step.buffer("target_map", 1, side, side))
 
 
-def source(step: Step, side: int, source_frame: Tensor) -> Tensor:
+def source(step: Step, side: int, source_frame: Tensor, source_placement: Tensor) -> Tensor:
     """[B, 3, S, S] the driver's crop, -1 ... 1, for each of the target's faces."""
-    out = step.buffer("source", 3, side, side)
-    for image, M in zip(out, step.driver_matrices, strict=True):
-        crop(source_frame, M, side, out=image)
-    return out
+    return crops(source_frame, source_placement, side, out=step.buffer("source", 3, side, side))
 
 
 def source_map(step: Step, side: int, source_points: Tensor) -> Tensor:
@@ -123,7 +146,7 @@ def source_map(step: Step, side: int, source_points: Tensor) -> Tensor:
 def driven_points(step: Step, side: None, target_points: Tensor, fused_points: Tensor, driven_amount: Tensor) -> Tensor:
     """[B, 478, 2] the target's landmarks under the new expression, by region and intensity:
     driven = target + sum over the regions of mask * intensity * (fused - target)."""
-    return target_points + driven_amount * (fused_points - target_points)
+    return moved(target_points, fused_points, driven_amount)
 
 
 def driven_map(step: Step, side: int, driven_points: Tensor) -> Tensor:
@@ -138,15 +161,12 @@ def teeth(step: Step, side: int, target_points: Tensor, driven_points: Tensor) -
 
 def first_flow(step: Step, side: int, target_points: Tensor, driven_points: Tensor) -> Tensor:
     """[B, 2, S, S] the landmarks' displacement, spread densely: a first guess of the flow."""
-    return step.place.first_flow(target_points, driven_points, side, step.buffer("first_flow", 2, side, side))
+    return heatmap.first_flow(target_points, driven_points, side, step.buffer("first_flow", 2, side, side))
 
 
-def warped(step: Step, side: int, target_frame: Tensor, first_flow: Tensor) -> Tensor:
+def warped(step: Step, side: int, target_frame: Tensor, target_placement: Tensor, first_flow: Tensor) -> Tensor:
     """[B, 3, S, S] the target's crop seen through the first flow, sampled from the frame's own pixels."""
-    out = step.buffer("warped", 3, side, side)
-    for image, M, flow in zip(out, step.target.matrices, first_flow, strict=True):
-        crop(target_frame, M, side, flow=flow, out=image)
-    return out
+    return crops(target_frame, target_placement, side, first_flow, step.buffer("warped", 3, side, side))
 
 
 @dataclass(frozen=True)
@@ -177,9 +197,13 @@ PICTURE, MAP, FLOW = ((channels, SIDE, SIDE) for channels in (3, 1, 2))
 INPUTS = {
     "target_frame": Input(target_frame, (FRAME, FRAME, 3), target_only=True),
     "target_points": Input(target_points, (LANDMARKS, 2), target_only=True),
+    "target_grey": Input(target_grey, (1, 1, 1), target_only=True),
+    "source_grey": Input(source_grey, (1, 1, 1)),
+    "target_placement": Input(target_placement, (SIZE,), target_only=True),
     "target_blendshapes": Input(target_blendshapes, (len(BLENDSHAPES),), target_only=True),
     "target_regions": Input(target_regions, (len(REGIONS), LANDMARKS), target_only=True),
     "source_frame": Input(source_frame, (FRAME, FRAME, 3)),
+    "source_placement": Input(source_placement, (SIZE,)),
     "source_points": Input(source_points, (LANDMARKS, 2)),
     "source_blendshapes": Input(source_blendshapes, (len(BLENDSHAPES),)),
     "driven_amount": Input(driven_amount, (LANDMARKS, 1)),

@@ -24,19 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fetfast.backends.batches import Captured, runner
-from fetfast.backends.gpu import TorchMemory, own_stream
-from fetfast.ops import heatmap
-from fetfast.spec import LANDMARKS, Stage, TensorSpec
+from fetfast.backends.gpu import own_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fetfast.backends import Runner
-
 Arrays = dict[str, np.ndarray]
 ALIGNED = 256  # bytes: where each array of a block begins
-BATCHES = (1, 2, 4, 8, 16, 32)  # faces
 UNDER_WAY = 2  # results: enough for the GPU never to wait, and a live source's frames are dropped before the work
 
 
@@ -59,10 +53,6 @@ class Host:
         """An array of its own: what a network gives is overwritten by its next run."""
         return np.array(array)
 
-    def first_flow(self, source_points: Any, driven_points: Any, size: int, out: Any) -> Any:
-        """`ops.heatmap.first_flow`"""
-        return heatmap.first_flow(source_points, driven_points, size, out)
-
     def download(self, array: Any) -> Callable[[], np.ndarray]:
         """A function that waits for the array and gives it. Any thread may call it, and again."""
         return lambda: array
@@ -78,7 +68,6 @@ class Device:
         import torch
 
         self.torch, self.device = torch, torch.device(device)
-        self.flows: dict[int, Runner] = {}
         self.begun: deque[Any] = deque()  # events: the results under way
         self.up, self.work, self.down = (own_stream(self.device, priority=-1) for _ in range(3))
 
@@ -91,29 +80,22 @@ class Device:
 
     def upload(self, arrays: Arrays) -> dict[str, Tensor]:
         """The arrays, u8 or f32 of any strides, in one copy. The work that follows waits for it, the caller not."""
-        size = sum(map(_room, arrays.values()))
+        size = sum(map(room, arrays.values()))
         block = self.torch.empty(size, dtype=self.torch.uint8, device="cpu", pin_memory=True)
-        for array, to in zip(arrays.values(), _views(block, arrays), strict=True):
+        for array, to in zip(arrays.values(), views(block, arrays), strict=True):
             np.copyto(to.numpy(), array)
         with self.torch.cuda.stream(self.up):  # which allocates too: what the work has freed, the work may yet read
             there = self.torch.empty_like(block, device=self.device, pin_memory=False)
             there.copy_(block, non_blocking=True)
         self.work.wait_stream(self.up)
         there.record_stream(self.work)
-        return dict(zip(arrays, _views(there, arrays), strict=True))
+        return dict(zip(arrays, views(there, arrays), strict=True))
 
     def empty(self, *shape: int) -> Tensor:
         return self.torch.empty(shape, dtype=self.torch.float32, device=self.device)
 
     def copy(self, array: Tensor) -> Tensor:
         return array.clone()
-
-    def first_flow(self, source_points: Tensor, driven_points: Tensor, size: int, out: Tensor) -> Tensor:
-        """As one CUDA graph: what stands between the landmarks takes a hundred small launches."""
-        if size not in self.flows:
-            self.flows[size] = _flow(TorchMemory(self.device.index or 0), size)
-        made = self.flows[size]({"source_points": source_points, "driven_points": driven_points})
-        return out.copy_(made["flow"])
 
     def download(self, array: Tensor) -> Callable[[], np.ndarray]:
         """A function that waits for the array and gives a copy of its own. Any thread may call it, and again.
@@ -138,25 +120,7 @@ class Device:
         self.work.synchronize()
 
 
-def _flow(space: TorchMemory, size: int) -> Runner:
-    points = (TensorSpec("source_points", (LANDMARKS, 2)), TensorSpec("driven_points", (LANDMARKS, 2)))
-    stage = Stage("flow", points, (TensorSpec("flow", (2, size, size)),))
-
-    def capture(batch: int) -> Captured:
-        shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
-        source, driven, out = arrays = [space.zeros(shape) for shape in shapes.values()]
-
-        def work() -> None:
-            heatmap.first_flow(source, driven, size, out)
-
-        work()  # compiles, and brings constants there
-        space.wait()
-        return Captured(dict(zip(shapes, arrays, strict=True)), space.capture(work), ())
-
-    return runner(capture, stage, space, BATCHES)
-
-
-def _views(block: Tensor, arrays: Arrays) -> list[Tensor]:
+def views(block: Tensor, arrays: Arrays) -> list[Tensor]:
     """The parts of a block of bytes that stand for the arrays, in their types and shapes."""
     import torch
 
@@ -164,11 +128,11 @@ def _views(block: Tensor, arrays: Arrays) -> list[Tensor]:
     for array in arrays.values():
         part = block[begin : begin + array.nbytes]
         views.append(part.view(getattr(torch, array.dtype.name)).view(array.shape))
-        begin += _room(array)
+        begin += room(array)
     return views
 
 
-def _room(array: np.ndarray) -> int:
+def room(array: np.ndarray) -> int:
     return -(-array.nbytes // ALIGNED) * ALIGNED
 
 

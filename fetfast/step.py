@@ -19,6 +19,7 @@ from fetfast.face import Face, crop_matrix, to_crop
 from fetfast.image import Frame
 from fetfast.inputs import INPUTS, LABELS, SIDE, Tensor
 from fetfast.ops.face_mesh import BROWS, EYES, IRISES, LIPS
+from fetfast.ops.paste import composite
 from fetfast.place import HOST, Device, Host
 from fetfast.spec import REGIONS, TASKS, Output, Spec, Stage, TensorSpec
 
@@ -26,6 +27,7 @@ Array = NDArray[np.float32]
 Tensors = dict[Any, Tensor]  # by name; pictures that are no stage's by name and side
 Shape = tuple[int | str, ...]
 Runners = Mapping[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]]
+PERSONS = {"target": "target", "driver": "source"}  # where an output goes: how the names of that person's inputs begin
 SOFTNESS = 0.03  # crop sides over which regions pass into each other: about a third of the way from brow to lid
 
 
@@ -96,7 +98,7 @@ class Wiring:
                 self._visit(name, self._wanted(output, role), ())
         self.reads = frozenset(name for name in self._target_only if name in INPUTS and INPUTS[name].read)
         if any(output.to in ("target", "driver") for output in self.outputs):  # composited into that frame
-            self.reads |= {{"target": "target_frame", "driver": "source_frame"}[output.to] for output in self.outputs}
+            self.reads |= {f"{PERSONS[o.to]}_{what}" for o in self.outputs for what in ("frame", "placement", "grey")}
 
     def bound(self, name: str) -> str:
         """The name of what stands for a tensor in this task."""
@@ -216,12 +218,44 @@ class Step:
         """The tensors that an output is made of, by role. Good until the next step; on a GPU not waited for."""
         return {role: self.need(name, self.wiring.spec.resolution) for role, name in output.tensors.items()}
 
+    def results(self) -> list[dict[str, Tensor]]:
+        """What becomes of each output, where the step is done: `result`. Good until the next step; on a GPU not waited
+        for."""
+        return [self.result(output, self.parts(output)) for output in self.wiring.outputs]
+
+    def result(self, output: Output, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A "frame" u8 [H, W, 3], if the output is composited into one; else its parts."""
+        if output.to not in PERSONS:
+            return parts
+        if "image" in parts:
+            mask = parts.get("mask", parts["image"][:, :1] * 0 + 1)
+            parts = {"flow": parts["image"][:, :2] * 0, "mask": mask, "color": parts["image"]}
+        person = PERSONS[output.to]
+        if "color" in parts:
+            parts = parts | {"color": self._in_kind(parts["color"], self.need(f"{person}_grey"))}
+        frame, placement = self.need(f"{person}_frame"), self.need(f"{person}_placement")
+        return {"frame": composite(frame, placement, parts, self.tensors.get(f"{person}_out"))}
+
+    def _in_kind(self, color: Tensor, grey: Tensor) -> Tensor:
+        """What is painted, black and white where the picture is."""
+        if self.place is HOST and not grey.any():
+            return color
+        luma = 0.299 * color[:, :1] + 0.587 * color[:, 1:2] + 0.114 * color[:, 2:]
+        return color + grey * (luma - color)
+
     def buffer(self, name: str, *shape: int) -> Tensor:
         """An f32 array [B, *shape] that the next step will use again."""
         buffers = self.target.buffers
         if (name, shape) not in buffers:
-            buffers[name, shape] = self.place.empty(len(self.target.faces), *shape)
+            buffers[name, shape] = self.place.empty(len(self.target.matrices), *shape)
         return buffers[name, shape]
+
+    def frame(self, name: str) -> Tensor:
+        """A frame u8 [H, W, 3] at the place: brought there alone."""
+        kept = self._kept(name)
+        if name not in kept:
+            kept |= self.place.upload({name: INPUTS[name].make(self)})
+        return kept[name]
 
     def _key(self, stage: Stage, name: str) -> Any:
         """Where a stage's output is kept: a target may serve several tasks, in which stages take other tensors."""

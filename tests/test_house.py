@@ -14,7 +14,7 @@ FLOORS = {
     "ops": 1, "spec": 1, "errors": 1, "locks": 1, "image": 1, "assets": 1, "files": 1, "video": 1,
     "models": 2, "onnx_graph": 2, "plan": 2, "build": 2, "quantize": 2,
     "backends": 3,
-    "engine": 4, "inputs": 4, "place": 4, "step": 4, "face": 4, "environment": 4, "profiling": 4,
+    "engine": 4, "inputs": 4, "place": 4, "step": 4, "cudagraph": 4, "face": 4, "environment": 4, "profiling": 4,
     "synth": 5, "train": 5, "evaluate": 5,
     "cli": 6, "live": 6, "bench": 6, "batch": 6, "web": 6, "export": 6, "tune": 6,
 }  # fmt: skip

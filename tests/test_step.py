@@ -149,7 +149,10 @@ def test_only_stages_that_the_task_needs_run() -> None:
     tasks = {"transfer": Task((TRANSFER,)), "recognize": Task((Output("labels", {"probabilities": "probabilities"}),))}
     both = spec(*stages, **tasks)
     assert [[stage.name for stage in Wiring(both, task).stages] for task in tasks] == [["fuse"], ["judge"]]
-    assert "driven_amount" in Wiring(both, "transfer").reads and Wiring(both, "recognize").reads == {"target_frame"}
+    assert "driven_amount" in Wiring(both, "transfer").reads and Wiring(both, "recognize").reads == {
+        "target_frame",
+        "target_placement",
+    }
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,26 @@ class Captured:
     holds: tuple[Any, ...]  # what the graph works on lives as long as it
 
 
-def runner(capture: Callable[[int], Captured], stage: Stage, space: Memory, sizes: tuple[int, ...]) -> Runner:
+@dataclass(frozen=True)
+class Graphed:
+    """A runner that launches graphs. work: the same on tensors of any batch, launch by launch, on PyTorch's current
+    stream, so that it can be part of a larger graph: once a first call has compiled it."""
+
+    run: Runner
+    work: Runner
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        return self.run(inputs)
+
+
+def runner(
+    capture: Callable[[int], Captured], stage: Stage, space: Memory, sizes: tuple[int, ...], now: bool = False
+) -> Runner:
     """Runs a batch in parts of the greatest of `sizes`, each in the smallest that holds it.
 
     Tensors are taken and given on PyTorch's current stream, and nothing is waited for. NumPy arrays go up, through the
     same graph and down again on the stream of `space`, through memory that is pinned when they are first seen.
-    The least size is captured now, others when they are first needed.
+    A size is captured when it is first needed, the least one `now` if so asked.
     """
     ready: dict[int, Captured] = {}
     pinned: dict[int, Arrays] = {}
@@ -81,7 +95,8 @@ def runner(capture: Callable[[int], Captured], stage: Stage, space: Memory, size
                 outputs[tensor.name][start:end] = results[tensor.name]
         return outputs
 
-    captured(sizes[0])
+    if now:
+        captured(sizes[0])
     return run
 
 

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fetfast.backends import cache
-from fetfast.backends.batches import Captured, runner
-from fetfast.backends.gpu import Memory, driver_version, find, memory
+from fetfast.backends.batches import Captured, Graphed, runner
+from fetfast.backends.gpu import Memory, TorchMemory, driver_version, find, memory
 from fetfast.backends.trt_build import BATCHES, Library, choose, fetch, key, target
 from fetfast.errors import FetfastError, Unavailable
 from fetfast.plan import Plan
@@ -60,7 +60,9 @@ def load(plan: Plan, device: str | None = None, library: Library | None = None) 
             engine = fetch(library, plan, stage, built_for, runtime.deserialize_cuda_engine)
             compiled = key(library, plan, stage, built_for) | {"gpu": gpu.name, "driver": str(driver_version())}
             context = _compiling_contexts(trt, engine, compiled) if library.keeps == "runtime" else _contexts(engine)
-            runners[stage.name] = runner(partial(_capture, context, stage, space), stage, space, BATCHES)
+            whole = isinstance(space, TorchMemory)  # a step's graph holds the stage as well
+            run = runner(partial(_capture, context, stage, space), stage, space, BATCHES, now=not whole)
+            runners[stage.name] = Graphed(run, _work(context, stage, space)) if isinstance(space, TorchMemory) else run
     return runners
 
 
@@ -97,6 +99,36 @@ def _compiling_contexts(trt: Any, engine: Any, about: cache.Key) -> Contexts:
     return context
 
 
+def _work(contexts: Contexts, stage: Stage, space: TorchMemory) -> Runner:
+    """The stage on PyTorch's current stream, on the memory that it is given. Its next call overwrites what it gives."""
+    made: dict[int, tuple[Any, dict[str, Any]]] = {}  # by batch size
+
+    def work(inputs: dict[str, Any]) -> dict[str, Any]:
+        batch = len(inputs[stage.inputs[0].name])
+        first = batch not in made
+        if first:
+            context, after_first_run = contexts()
+            made[batch] = context, {t.name: space.zeros((batch, *t.shape)) for t in stage.outputs}
+        context, outputs = made[batch]
+        for tensor in stage.inputs:
+            context.set_input_shape(tensor.name, (batch, *tensor.shape))
+        given = {tensor.name: inputs[tensor.name].contiguous() for tensor in stage.inputs}
+        for name, array in (given | outputs).items():
+            context.set_tensor_address(name, space.address(array))
+        _execute(context, space, stage, batch)
+        if first:
+            space.wait()
+            after_first_run()
+        return outputs
+
+    return work
+
+
+def _execute(context: Any, space: Memory, stage: Stage, batch: int) -> None:
+    if not context.execute_async_v3(space.stream):
+        raise Unavailable(f"TensorRT cannot run stage {stage.name} at batch {batch}; see what it printed above")
+
+
 def _capture(contexts: Contexts, stage: Stage, space: Memory, batch: int) -> Captured:
     context, after_first_run = contexts()
     shapes = {tensor.name: (batch, *tensor.shape) for tensor in (*stage.inputs, *stage.outputs)}
@@ -107,8 +139,7 @@ def _capture(contexts: Contexts, stage: Stage, space: Memory, batch: int) -> Cap
         context.set_tensor_address(name, space.address(array))
 
     def work() -> None:
-        if not context.execute_async_v3(space.stream):
-            raise Unavailable(f"TensorRT cannot run stage {stage.name} at batch {batch}; see what it printed above")
+        _execute(context, space, stage, batch)
 
     work()  # the first run allocates and compiles, which a capture forbids
     space.wait()

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fetfast.backends import tuned
-from fetfast.backends.batches import Captured, runner
+from fetfast.backends.batches import Captured, Graphed, runner
 from fetfast.backends.eager import modules, unlisted
 from fetfast.backends.gpu import CAPTURING, TorchMemory, find
 from fetfast.errors import FetfastError, Unavailable
@@ -54,7 +54,7 @@ def why_not(plan: Plan, device: str | None) -> str | None:
 
 
 def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
-    """Each stage, captured at batch 1; other batch sizes when they first come. Raises BadPlan, Unavailable."""
+    """Each stage, captured at a batch size when it first comes. Raises BadPlan, Unavailable."""
     from fetfast.backends.fuse import Network
     from fetfast.kernels.configs import choose
 
@@ -66,9 +66,15 @@ def load(plan: Plan, device: str | None = None) -> dict[str, Runner]:
         networks = [Network(built[stage.name], stage, partial(choose, table=table)) for stage in plan.spec.stages]
         space.wait()
     return {
-        stage.name: runner(partial(_capture, network, stage, space), stage, space, BATCHES)
+        stage.name: Graphed(
+            runner(partial(_capture, network, stage, space), stage, space, BATCHES), partial(_work, network)
+        )
         for stage, network in zip(plan.spec.stages, networks, strict=True)
     }
+
+
+def _work(network: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return network(**inputs)
 
 
 def _capture(network: Any, stage: Stage, space: TorchMemory, batch: int) -> Captured:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fetfast.ops.face_mesh import LIP_PAIRS, OVAL, SPACING
+from fetfast.ops.norm_act import on_gpu
 
 BETWEEN = (0.125, 0.375, 0.625, 0.875)  # the way from the upper lip to the lower one
 UPPER, LOWER = map(list, zip(*LIP_PAIRS, strict=True))
@@ -90,6 +91,46 @@ def corrected(
     sums = _spread(at, mass, mass * known * _concatenate([d, xp.ones_like(d[..., :1])], -1))
     shown = sums[..., :2] / (sums[..., 2:] + EPSILON)
     return source_points + within * known * (d - shown), driven_points
+
+
+def moved(target_points: Any, fused_points: Any, amount: Any) -> Any:
+    """target + amount (fused - target): how far each of the points [B, K, 2] goes, by amount [B, K, 1]."""
+    if not isinstance(target_points, np.ndarray) and on_gpu(target_points):
+        from fetfast.kernels import points as kernel
+
+        out = target_points.new_empty(target_points.shape)
+        if out.numel():
+            kernel.moved(target_points.contiguous(), fused_points.contiguous(), amount.contiguous(), out)
+        return out
+    return target_points + amount * (fused_points - target_points)
+
+
+def anchored(source_points: Any, driven_points: Any) -> Any:
+    """f32 [2, B, A, 2] on a GPU: source and driven points as `anchors` completes and `corrected` changes them."""
+    from fetfast.kernels import points as kernel
+
+    out = source_points.new_empty(2, len(source_points), len(WIDTHS), 2)
+    if out.numel():
+        numbers, landmarks = _table(source_points.device)
+        kernel.anchors(source_points, driven_points, numbers, landmarks, SHUT, OPEN, COVER, FAR, EPSILON, out)
+    return out
+
+
+@cache
+def _table(device: Any) -> tuple[Any, Any]:
+    """What `kernels.points` must know of each anchor: f32 [A, 4] and i32 [A, 4]."""
+    import torch
+
+    A, K = len(WIDTHS), len(SPACING)
+    numbers, landmarks = np.zeros((A, 4), np.float32), np.zeros((A, 4), np.int32)
+    numbers[K:, 0] = np.repeat(BETWEEN, len(UPPER))
+    numbers[:, 1], numbers[:, 2] = MASS[:, 0], WITHIN
+    landmarks[:K, :2] = np.arange(K)[:, None]
+    landmarks[K:, 0], landmarks[K:, 1] = np.tile(UPPER, len(BETWEEN)), np.tile(LOWER, len(BETWEEN))
+    landmarks[:, 2] = -1
+    for lid, iris in LIDS_AND_IRISES:
+        landmarks[iris, 2] = lid.start
+    return torch.from_numpy(numbers).to(device), torch.from_numpy(landmarks).to(device)
 
 
 def _spread(at: Any, mass: Any, values: Any) -> Any:

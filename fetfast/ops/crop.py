@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fetfast import _native
 from fetfast.errors import BadInput
 from fetfast.ops import frame_gpu
+from fetfast.ops.placement import matrix, scale
 from fetfast.spec import MAX_SIDE
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def crop(
     if not isinstance(size, int | np.integer) or not 1 <= size <= MAX_SIDE:
         raise BadInput(f"crop(): size is {size!r}, expected a whole number in 1 ... {MAX_SIDE}")
     if frame_gpu.is_tensor(frame):
-        return frame_gpu.crop(frame, M, size, taps(M, size), flow, out)
+        return frame_gpu.crop(frame, M, size, flow, out)
     check_frame("crop", frame)
     if flow is not None:
         check_field("crop", "flow", flow, 2)
@@ -57,11 +58,31 @@ def crop(
     return out
 
 
+def crops(
+    frame: NDArray[np.uint8],  # [H, W, 3]
+    places: NDArray[np.float32],  # [B, 16]
+    size: int,
+    flow: NDArray[np.float32] | None = None,  # [B, 2, F, F]
+    out: NDArray[np.float32] | None = None,  # [B, 3, size, size]
+) -> NDArray[np.float32]:
+    """`crop` of several faces of one frame, f32 [B, 3, S, S]. places: as `placements` makes them.
+
+    On a GPU all of these are CUDA tensors, and the call can be captured for frames and places that change: then the
+    frame is told by an i64 [6], its address, strides in bytes, H and W (`frame_gpu.reference`). Raises BadInput.
+    """
+    if frame_gpu.is_tensor(frame):
+        return frame_gpu.crops(frame, places, size, flow, out)
+    if out is None:
+        out = np.empty((len(places), 3, size, size), np.float32)
+    for i, place in enumerate(places):
+        crop(frame, matrix(place), size, None if flow is None else flow[i], out[i])
+    return out
+
+
 def taps(M: Any, size: int) -> int:
     """How many samples along each side of an output pixel. A thousandth is forgiven, so that rounding in a matrix that
     keeps the scale does not blur."""
-    scale = np.hypot(*np.asarray(M, np.float64)[:, :2]).max() / size
-    return ceil(np.clip(scale - 1e-3, 1, MAX_TAPS))
+    return ceil(np.clip(scale(M) / size - 1e-3, 1, MAX_TAPS))
 
 
 def to_picture(crop: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fetfast.errors import BadInput
-from fetfast.ops.anchors import WIDTHS, anchors, corrected
+from fetfast.ops.anchors import WIDTHS, anchored
 from fetfast.ops.norm_act import check_span, describe, on_gpu
 from fetfast.spec import LANDMARKS, MAX_SIDE
 
@@ -28,14 +28,14 @@ def first_flow(
     widths: Any,  # [K]
     epsilon: float,
 ) -> Any:
-    B, K = _check_points("first_flow", "source_points", source_points)
-    if _check_points("first_flow", "driven_points", driven_points) != (B, K) or (
+    B, K = check_points("first_flow", "source_points", source_points)
+    if check_points("first_flow", "driven_points", driven_points) != (B, K) or (
         driven_points.device != source_points.device
     ):
         wanted = describe(source_points)
         raise BadInput(f"first_flow(): driven_points is {describe(driven_points)}, expected {wanted} as source_points")
     if widths is None and K == LANDMARKS:
-        source_points, driven_points = corrected(*anchors(source_points, driven_points))
+        source_points, driven_points = anchored(source_points, driven_points)
         widths, K = _anchor_widths(source_points.device), source_points.shape[1]
     if (
         widths is None
@@ -44,7 +44,7 @@ def first_flow(
         or not widths.is_contiguous()
     ):
         raise BadInput(f"first_flow(): widths is {describe(widths)}, expected [{K}] on {source_points.device}")
-    out = _output("first_flow", out, (B, 2, size, size), source_points)
+    out = output("first_flow", out, (B, 2, size, size), source_points)
     if out.numel():
         from fetfast.kernels import heatmap as kernel
 
@@ -61,12 +61,12 @@ def contours(
 ) -> Any:
     import torch
 
-    B, _ = _check_points("contours", "points", points)
+    B, _ = check_points("contours", "points", points)
     if edges is None:
         edges = _face_edges(points.device)
     if edges.dtype != torch.int32 or edges.ndim != 2 or edges.shape[1] != 2 or not edges.is_contiguous():
         raise BadInput(f"contours(): edges is {describe(edges)}, expected contiguous int32 [E, 2]")
-    out = _output("contours", out, (B, 1, size, size), points)
+    out = output("contours", out, (B, 1, size, size), points)
     if not edges.numel():
         return out.zero_()
     if out.numel():
@@ -83,10 +83,10 @@ def gaussians(
     groups: Sequence[Sequence[int]] | None,
     out: Any,
 ) -> Any:
-    B, K = _check_points("gaussians", "points", points)
+    B, K = check_points("gaussians", "points", points)
     if groups is not None and any(not 0 <= k < K for group in groups for k in group):
         raise BadInput(f"gaussians(): groups name points outside of 0 ... {K - 1}")
-    out = _output("gaussians", out, (B, K if groups is None else len(groups), size, size), points)
+    out = output("gaussians", out, (B, K if groups is None else len(groups), size, size), points)
     members = None if groups is None else _members(tuple(map(tuple, groups)), points.device)
     if out.numel():
         from fetfast.kernels import heatmap as kernel
@@ -121,7 +121,7 @@ def _members(groups: tuple[tuple[int, ...], ...], device: torch.device) -> Tenso
     return torch.tensor(rows, dtype=torch.int32, device=device).reshape(len(groups), most)
 
 
-def _check_points(op: str, name: str, points: Tensor) -> tuple[int, int]:
+def check_points(op: str, name: str, points: Tensor) -> tuple[int, int]:
     import torch
 
     fits = isinstance(points, torch.Tensor) and points.dtype == torch.float32 and points.ndim == 3
@@ -132,7 +132,7 @@ def _check_points(op: str, name: str, points: Tensor) -> tuple[int, int]:
     return points.shape[0], points.shape[1]
 
 
-def _output(op: str, out: Tensor | None, shape: tuple[int, ...], points: Tensor) -> Tensor:
+def output(op: str, out: Tensor | None, shape: tuple[int, ...], points: Tensor) -> Tensor:
     import torch
 
     if not 1 <= shape[-1] <= MAX_SIDE:

@@ -12,6 +12,7 @@ from fetfast import _native
 from fetfast.errors import BadInput
 from fetfast.ops import frame_gpu
 from fetfast.ops.crop import affine, check_field, check_frame, check_out, checked_matrix, sample_field
+from fetfast.ops.placement import inverse, matrix
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +51,9 @@ def paste(
     Raises BadInput.
     """
     M = checked_matrix("paste", M)
-    to_crop = _inverse(M)
+    to_crop = inverse("paste", M)
     if frame_gpu.is_tensor(frame):
-        return frame_gpu.paste(frame, M, to_crop, FEATHER, flow, mask, color, light, out, _box(M, frame.shape))
+        return frame_gpu.paste(frame, M, FEATHER, flow, mask, color, light, out)
     check_frame("paste", frame)
     check_field("paste", "flow", flow, 2)
     if (mask is None) != (color is None):
@@ -70,6 +71,25 @@ def paste(
     np.copyto(out, frame)
     _native.paste(frame, M, to_crop, FEATHER, flow, mask, color, light, out, *_box(M, frame.shape))
     return out
+
+
+def composite(
+    frame: NDArray[np.uint8],  # [H, W, 3]
+    places: NDArray[np.float32],  # [B, 16]
+    parts: dict[str, NDArray[np.float32]],  # [B, C, S, S]
+    out: Any = None,
+) -> NDArray[np.uint8]:
+    """`paste` of several faces, one after the other, into a new frame u8 [H, W, 3].
+
+    places: as `placements` makes them. parts: flow, and mask and color, or light, as `paste` takes them.
+    On a GPU all of these are CUDA tensors, and the call can be captured as `crops` can: then out is an i64 [2, 6], two
+    frames that are written in turns. Raises BadInput.
+    """
+    if frame_gpu.is_tensor(frame):
+        return frame_gpu.composite(frame, places, FEATHER, parts, out)
+    for i, place in enumerate(places):
+        frame = paste(frame, matrix(place), **{part: tensor[i] for part, tensor in parts.items()})
+    return frame
 
 
 def paste_reference(
@@ -120,15 +140,6 @@ def cubic(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         for j, wx in enumerate(weights(x - x0)):
             result += wy * wx * image[:, (y0 + i - 1).clamp(0, H - 1), (x0 + j - 1).clamp(0, W - 1)]
     return result
-
-
-def _inverse(M: NDArray[np.float32]) -> NDArray[np.float32]:
-    """M^-1 as f32 [2, 3]."""
-    (a, b, x), (c, d, y) = M.astype(np.float64)
-    det = a * d - b * c
-    if not abs(det) > 1e-12 * max(a * a + c * c, b * b + d * d, 1e-12):
-        raise BadInput(f"paste(): M is {M.tolist()}, expected an invertible matrix")
-    return (np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y]]) / det).astype(np.float32)
 
 
 def _box(M: NDArray[np.float32], shape: tuple[int, ...]) -> tuple[int, int, int, int]:

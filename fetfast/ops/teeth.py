@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from fetfast.errors import BadInput
+from fetfast.ops import heatmap_gpu
 from fetfast.ops.anchors import namespace
 from fetfast.ops.face_mesh import CHAINS
-from fetfast.ops.heatmap import contours, contours_reference
+from fetfast.ops.heatmap import HALF_WIDTH, contours, contours_reference
 from fetfast.spec import LANDMARKS
 
 UPPER, LOWER = 10, 8  # front teeth of each jaw
@@ -60,16 +61,12 @@ def teeth_map(target_points: Any, driven_points: Any, size: int, out: Any = None
     line: `contours` of `teeth`. upper, lower: the most that one of that jaw's teeth takes of pixel p: up and down
     between its biting edge and its gums at the pixel's middle, and across between the ends of its biting edge.
     out: [B, 1, S, S] of any strides, or None for a new f32 one: f32 as an array; f32, f16 or bf16 as a CUDA tensor.
-    Bytes that move: 4 B S^2 written; on a GPU out's written, read and written again. Raises BadInput.
+    Bytes that move: 4 B S^2 written. Raises BadInput.
     """
+    if not isinstance(driven_points, np.ndarray):
+        return _drawn_there(target_points, driven_points, size, out)
     points, edges = teeth(target_points, driven_points)
     out = contours(points, size, out, edges)
-    if not isinstance(points, np.ndarray):
-        if out.numel():
-            from fetfast.kernels import teeth as kernel
-
-            kernel.fill(points, UPPER, LOWER, BEHIND, out)
-        return out
     mouths = points[np.isfinite(points).all((1, 2))]
     if not mouths.size:
         return out
@@ -78,6 +75,22 @@ def teeth_map(target_points: Any, driven_points: Any, size: int, out: Any = None
     (left, top), (right, bottom) = (low - 2).clip(0, size).astype(int), (high + 3).clip(0, size).astype(int)
     rows, columns = slice(top, bottom), slice(left, right)
     out[:, 0, rows, columns] = filled(points, size, rows, columns) * (1 - out[:, 0, rows, columns])
+    return out
+
+
+def _drawn_there(target_points: Any, driven_points: Any, size: int, out: Any) -> Any:
+    """`teeth_map` on a GPU."""
+    _check(target_points, driven_points)
+    B = heatmap_gpu.check_points("teeth_map", "driven_points", driven_points)[0]
+    heatmap_gpu.check_points("teeth_map", "target_points", target_points)
+    out = heatmap_gpu.output("teeth_map", out, (B, 1, size, size), driven_points)
+    if out.numel():
+        from fetfast.kernels import teeth as kernel
+
+        weight, _, _, _, lips = _tensors(driven_points.dtype, driven_points.device)
+        points = driven_points.new_empty(B, POINTS, 2)
+        kernel.stand(target_points, driven_points, weight, lips, points)
+        kernel.draw(points, UPPER, LOWER, BEHIND, HALF_WIDTH + 0.5, out)
     return out
 
 
@@ -126,9 +139,7 @@ def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
     target lies does not matter, only how it is shaped. A landmark that is NaN leaves no tooth.
     Raises BadInput.
     """
-    for name, points in (("target_points", target_points), ("driven_points", driven_points)):
-        if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
-            raise BadInput(f"teeth(): {name} is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
+    _check(target_points, driven_points)
     xp = namespace(driven_points)
     weight, lower, upper, edges = _constants(driven_points)
     both = xp.concatenate((driven_points, target_points), 1)
@@ -139,6 +150,12 @@ def teeth(target_points: Any, driven_points: Any) -> tuple[Any, Any]:
     x = xp.minimum(xp.maximum(at[..., 0], xp.minimum(a, b)), xp.maximum(a, b))
     y = xp.minimum(xp.maximum(at[..., 1], _line(high, x)), _line(low, x))
     return xp.stack((x, y), -1), edges
+
+
+def _check(target_points: Any, driven_points: Any) -> None:
+    for name, points in (("target_points", target_points), ("driven_points", driven_points)):
+        if points.ndim != 3 or tuple(points.shape[1:]) != (LANDMARKS, 2):
+            raise BadInput(f"teeth(): {name} is {list(points.shape)}, expected [B, {LANDMARKS}, 2]")
 
 
 def _line(nodes: Any, x: Any) -> Any:
@@ -164,14 +181,14 @@ def _constants(array: Any) -> tuple[Any, ...]:
     """The weights, the lower and the upper lip's landmarks, `EDGES`: for an array or a tensor such as this."""
     if isinstance(array, np.ndarray):
         return weights().astype(array.dtype), list(LOWER_LIP), list(UPPER_LIP), EDGES
-    return _tensors(array.dtype, array.device)
+    return _tensors(array.dtype, array.device)[:4]
 
 
 @cache
 def _tensors(dtype: Any, device: Any) -> tuple[Any, ...]:
-    """On a GPU copied there once."""
+    """On a GPU copied there once; and both lips' landmarks together, as the kernel has them."""
     import torch
 
     weight = torch.tensor(weights(), dtype=dtype, device=device)
     lower, upper, edges = (torch.tensor(rows, device=device) for rows in (LOWER_LIP, UPPER_LIP, EDGES))
-    return weight, lower, upper, edges
+    return weight, lower, upper, edges, torch.stack((lower, upper)).int().contiguous()

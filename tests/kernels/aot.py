@@ -139,7 +139,7 @@ def usage(launch: Launch, capability: int) -> dict[str, int]:
 def cases(capability: int) -> list[tuple[str, Launch]]:
     """The chosen set, with the configurations that this architecture is given: (title, launch). What is light in
     registers and shared memory is compiled for one architecture, sm_90, that stands for all."""
-    from fetfast.kernels import configs, conv, heatmap, norm_act, teeth, upcat
+    from fetfast.kernels import configs, conv, heatmap, norm_act, points, teeth, upcat
 
     chosen: list[tuple[str, Launch]] = []
 
@@ -181,7 +181,12 @@ def cases(capability: int) -> list[tuple[str, Launch]]:
             at, width, out = tensor("f32", B, 478, 2), tensor("f32", 478), tensor("f32", B, 2, 256, 256)
             add(f"flow, batch {B}", lambda p=at, w=width, out=out: heatmap.first_flow(p, p, w, 40.0, out))
         add("contours", lambda: heatmap.contours(at, tensor("i32", 128, 2), 1.0, tensor("f16", 32, 1, 256, 256)))
-        add("teeth", lambda: teeth.fill(tensor("f32", 32, 40, 2), 10, 8, 0.5, tensor("f16", 32, 1, 256, 256)))
+        where, face = tensor("f32", 1, 40, 2), tensor("f32", 1, 478, 2)
+        add("teeth", lambda: teeth.stand(face, face, tensor("f32", 40, 956), tensor("i32", 2, 11), where))
+        add("teeth", lambda: teeth.draw(where, 10, 8, 0.5, 1.0, tensor("f32", 1, 1, 256, 256)))
+        add("points", lambda: points.moved(face, face, tensor("f32", 1, 478, 1), face))
+        numbers, marks, spread = tensor("f32", 514, 4), tensor("i32", 514, 4), tensor("f32", 2, 1, 514, 2)
+        add("points", lambda: points.anchors(face, face, numbers, marks, 0.02, 0.06, 0.012, 8.0, 100.0, spread))
         add("each", lambda: heatmap.gaussians(at, 0.02, None, tensor("f16", 32, 478, 256, 256)))
         a, b = tensor("f16", 8, 96, 64, 64), tensor("f16", 8, 48, 128, 128)
         for up in ("nearest", "bilinear"):

@@ -5,23 +5,33 @@ import weakref
 from contextlib import contextmanager
 from functools import partial
 
+import hostframe
 import torch
-from fetfast.kernels import teeth
-from hostmemory import HostMemory
+from fetfast.kernels import frame
+from recorder import CapturingMemory, noted
 
-from fetfast import place
-from fetfast.ops import frame_gpu, heatmap_gpu
-from fetfast.ops.crop import crop
+from fetfast import cudagraph, place
+from fetfast.ops import heatmap_gpu, teeth
 from fetfast.ops.heatmap import contours, first_flow
-from fetfast.ops.paste import paste
-from fetfast.ops.teeth import filled
+from fetfast.ops.teeth import teeth_map
 
 
 class Streams:
     """What has been copied, and when."""
 
     def __init__(self):
-        self.current, self.ups, self.downs, self.pinned, self.recorded = None, 0, 0, [], []
+        self.current = self.work = None
+        self.frames, self.blocks, self.downs, self.pinned, self.recorded = 0, 0, 0, [], []
+
+    @property
+    def ups(self):
+        """Copies up: frames on a stream of their own, blocks of all else where the work is."""
+        return self.frames + self.blocks
+
+    def device(self):
+        made = place.Device("cpu")
+        self.work = made.work
+        return made
 
     def alive(self):
         gc.collect()
@@ -75,8 +85,11 @@ def stand_in(monkeypatch):
     def later(to, what, non_blocking=False):
         if not non_blocking:
             return copy(to, what)
+        if seen.current is seen.work:  # where all else is done at once as well
+            seen.blocks += 1
+            return copy(to, what)
         if what.dtype == torch.uint8 and what.ndim == 1:
-            seen.ups += 1
+            seen.frames += 1
         else:
             seen.downs += 1
         seen.current.waiting.append(partial(copy, to, what))
@@ -85,7 +98,8 @@ def stand_in(monkeypatch):
     for name, value in (("Event", Event), ("stream", on)):
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(place, "own_stream", Stream)
-    monkeypatch.setattr(place, "TorchMemory", HostMemory)
+    monkeypatch.setattr(cudagraph, "TorchMemory", CapturingMemory)
+    monkeypatch.setattr(frame, "launch", hostframe.launch)
     monkeypatch.setattr(torch, "empty", poisoned)
     monkeypatch.setattr(torch.Tensor, "copy_", later)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: seen.recorded.append(stream))
@@ -94,26 +108,19 @@ def stand_in(monkeypatch):
         assert seen.current is not None, "work on PyTorch's own stream"
         return None if tensor is None else tensor.numpy()
 
-    def crop_there(frame, M, size, taps, flow, out):
-        crop(numpy(frame), M, size, numpy(flow), numpy(out))
-
-    def paste_there(frame, M, to_crop, feather, flow, mask, color, light, out, box):
-        return torch.from_numpy(paste(numpy(frame), M, *map(numpy, (flow, mask, color)), light=numpy(light)))
-
     def contours_there(points, size, out, edges, reach):
         contours(numpy(points), size, numpy(out), numpy(edges))
         return out
 
-    def fill_there(points, upper, lower, behind, out):
-        numpy(out)[:, 0] = filled(numpy(points), out.shape[-1]) * (1 - numpy(out)[:, 0])
+    def teeth_there(target, driven, size, out):
+        numpy(out)[:] = teeth_map(numpy(target), numpy(driven), size)
+        return out
 
     def flow_there(source, driven, size, out, widths, epsilon):
         first_flow(numpy(source), numpy(driven), size, numpy(out))
         return out
 
-    monkeypatch.setattr(frame_gpu, "crop", crop_there)
-    monkeypatch.setattr(frame_gpu, "paste", paste_there)
-    monkeypatch.setattr(heatmap_gpu, "contours", contours_there)
-    monkeypatch.setattr(heatmap_gpu, "first_flow", flow_there)
-    monkeypatch.setattr(teeth, "fill", fill_there)
+    monkeypatch.setattr(heatmap_gpu, "contours", noted("contours", contours_there))
+    monkeypatch.setattr(heatmap_gpu, "first_flow", noted("first_flow", flow_there))
+    monkeypatch.setattr(teeth, "_drawn_there", noted("teeth", teeth_there))
     return seen

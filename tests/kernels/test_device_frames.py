@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from cudastreams import stand_in
+from recorder import CapturingMemory
 from steps import SIZE, face, on_host, picture
 
 import fetfast.engine
 from fetfast import backends, place
+from fetfast.cudagraph import Graphs
 from fetfast.engine import Engine
 from fetfast.inputs import INPUTS
-from fetfast.place import Device
 from fetfast.plan import Plan
 from fetfast.spec import Output, Stage, Task, TensorSpec
 from fetfast.step import Target
@@ -70,7 +71,7 @@ def engine(monkeypatch):
     monkeypatch.setattr(backends, "tensors_on", lambda *_: None)
     read = {name for name, row in INPUTS.items() if row.read}
     stages = (
-        stage("fuse", read - {"target_frame", "source_frame", "driven_amount", "wanted_labels"}, ("fused_points",)),
+        stage("fuse", read & SHAPES.keys(), ("fused_points",)),
         stage("paint", INPUTS.keys() - read - {"driven_points"}, ("flow", "mask", "color")),
     )
     plan = Plan.open("flow_fp32")
@@ -85,8 +86,20 @@ def streams(monkeypatch):
 
 @pytest.fixture
 def device_engine(engine, streams):
-    engine.place = Device("cpu")
+    return at_home(engine, streams)
+
+
+def at_home(engine, streams):
+    """The engine on what stands in for a GPU."""
+    engine.place = streams.device()
+    engine._graphs = Graphs(engine.place, engine._runners)
     return engine
+
+
+def assert_alike(got, wanted):
+    """By another compiler: half-way values may round either way."""
+    off = np.abs(got.astype(int) - wanted)
+    assert off.max() <= 1 and (off > 0).mean() < 0.01
 
 
 @pytest.mark.parametrize("faces", [1, 3])
@@ -97,13 +110,15 @@ def test_a_still_target_takes_one_copy_up_and_one_down_a_step(device_engine, str
     for i, (source, frame) in enumerate(sources):
         before = streams.ups, streams.downs
         shown.append(device_engine.render(source, target, frame))
-        assert (streams.ups - before[0], streams.downs - before[1]) == (2 if i == 0 else 1, 1)
-    assert all(np.array_equal(a, b) for a, b in zip(shown, wanted, strict=True))  # none overwritten by a later one
+        # the driver's picture, which this plan looks at, and the block of all else; the target's when it is new
+        assert (streams.ups - before[0], streams.downs - before[1]) == (2 + 2 * (i == 0), 1)
+    for a, b in zip(shown, wanted, strict=True):  # none overwritten by a later one
+        assert_alike(a, b)
     assert any((a != b).any() for a, b in pairwise(shown))
     up, work, down = device_engine.place.up, device_engine.place.work, device_engine.place.down
-    assert work.waited_for == [up] * streams.ups and down.waited_for == [work] * streams.downs and not up.waited_for
+    assert work.waited_for == [up] * streams.frames and down.waited_for == [work] * streams.downs and not up.waited_for
     used = [streams.recorded.count(stream) for stream in (up, work, down)]  # memory that another stream has allocated
-    assert used == [0, streams.ups, streams.downs]
+    assert used == [0, streams.frames, streams.downs]
 
 
 def test_a_moving_target_takes_one_copy_more(device_engine, streams):
@@ -112,8 +127,8 @@ def test_a_moving_target_takes_one_copy_more(device_engine, streams):
     target = None
     for i, (source, frame) in enumerate(steps):
         target, before = prepare(50 + i, like=target), (streams.ups, streams.downs)
-        np.testing.assert_array_equal(device_engine.render(source, target, frame), wanted[i])
-        assert (streams.ups - before[0], streams.downs - before[1]) == (2, 1)
+        assert_alike(device_engine.render(source, target, frame), wanted[i])
+        assert (streams.ups - before[0], streams.downs - before[1]) == (3 + (i == 0), 1)
 
 
 def test_results_may_come_down_late_and_in_any_order(device_engine):
@@ -122,7 +137,7 @@ def test_results_may_come_down_late_and_in_any_order(device_engine):
     target = prepare(0)
     takes = [device_engine.begin(device_engine.step("transfer", source, target, frame)) for source, frame in steps]
     for i in (3, 5, 0, 0, 1, 4, 2):
-        np.testing.assert_array_equal(takes[i]()[0], wanted[i])
+        assert_alike(takes[i]()[0], wanted[i])
         takes[i]()[0][:] = 0  # the taker's own
 
 
@@ -142,34 +157,34 @@ def test_a_caller_s_modes_are_not_the_engine_s(device_engine):
     target = prepare(0)
     with torch.inference_mode(), torch.device("meta"):
         first = device_engine.render(face(0), target, picture(0))
-    np.testing.assert_array_equal(first, wanted[0])
-    np.testing.assert_array_equal(device_engine.render(face(1), target, picture(1)), wanted[1])
+    assert_alike(first, wanted[0])
+    assert_alike(device_engine.render(face(1), target, picture(1)), wanted[1])
 
 
 def test_nothing_piles_up(device_engine, streams):
     target = prepare(0)
     held = [device_engine.render(face(0), target, picture(0))]
-    buffers = {name: tensor.data_ptr() for name, tensor in target.buffers.items()}
-    blocks = streams.alive()
+    blocks, graphs = streams.alive(), len(CapturingMemory.captured)
     for i in range(1, 6):
         held.append(device_engine.render(face(i), target, picture(i)))
     dropped = device_engine.begin(device_engine.step("transfer", face(0), target, picture(0)))
     del dropped  # as a live loop's channel drops what is too old
     device_engine.place.down.run()
     assert streams.alive() == blocks == 0, "results handed out are not pinned, and blocks are let go"
-    assert {name: tensor.data_ptr() for name, tensor in target.buffers.items()} == buffers
+    assert len(CapturingMemory.captured) == graphs and not target.buffers
 
 
 def test_only_what_the_plan_needs_goes_up(monkeypatch, streams):
     monkeypatch.setattr(fetfast.engine, "Landmarker", lambda: None)
     engine = Engine("flow_fp32", "eager", "cpu")
     wanted = on_host(engine, [(face(1), prepare(0), None)])
-    engine.place = Device("cpu")
-    step = engine.step("transfer", face(1), prepare(0))
-    (shown,) = engine.begin(step)()
-    np.testing.assert_array_equal(shown, wanted[0])
-    assert streams.ups == 2 and {name for name in step.tensors if name in INPUTS and INPUTS[name].read} == {
-        "source_blendshapes", "driven_amount"}  # fmt: skip
+    at_home(engine, streams)
+    (shown,) = engine.begin(engine.step("transfer", face(1), prepare(0)))()
+    assert_alike(shown, wanted[0])
+    (graph,) = engine._graphs.made.values()
+    of_target = {f"target_{what}" for what in ("frame", "placement", "grey", "points", "blendshapes", "out")}
+    assert graph.block.host.keys() == {"source_blendshapes", "driven_amount", *of_target}
+    assert (streams.frames, streams.blocks) == (1, 2)  # and one block before the capture
 
 
 def test_where_frames_stay_on_the_processor(monkeypatch):

@@ -1,7 +1,6 @@
 """The CUDA form of crop and paste: compiled for every architecture; its arguments, through a host build of the same
 source; and on a GPU, the thing itself."""
 
-import ctypes
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import edges
+import hostframe
 import numpy as np
 import pytest
 import torch
@@ -18,24 +18,13 @@ from fetfast.kernels import frame as kernel
 
 from fetfast.errors import BadInput
 from fetfast.ops import frame_gpu
-from fetfast.ops.crop import crop
-from fetfast.ops.paste import paste
+from fetfast.ops.crop import crop, crops
+from fetfast.ops.paste import composite, paste
+from fetfast.ops.placement import placements
 
 CASES = [*edges.crops(), *edges.pastes()]
 
 M = np.array([[31.0, -4.0, 9.5], [5.0, 29.0, -3.25]], np.float32)
-SHIM = """
-#define __global__
-#define __launch_bounds__(n)
-struct Index { int x, y; };
-static Index blockIdx, blockDim, threadIdx;
-#line 1 "frame.cu"
-%s
-extern "C" void at(int bx, int by, int dx, int dy, int tx, int ty) {
-  blockIdx = {bx, by}, blockDim = {dx, dy}, threadIdx = {tx, ty};
-}
-"""
-CTYPES = {"int32": ctypes.c_int, "int64": ctypes.c_longlong, "float32": ctypes.c_float}
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
@@ -83,42 +72,17 @@ def test_launches_go_onto_pytorch_s_current_stream(monkeypatch):
     current = SimpleNamespace(__cuda_stream__=lambda: (0, 77))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
     kernel.compiled.cache_clear()
-    kernel.launch("crop", frame_gpu.headers(), (33, 8), (1, 2), 0)
+    kernel.launch("crop", frame_gpu.headers(), (2, 1, 3), (1, 2), 0)
     kernel.compiled.cache_clear()
-    assert entered == [(0, 77)] and launched == [("crop", (2, 1), kernel.BLOCK, (1, 2))]
-
-
-@pytest.fixture(scope="module")
-def host_kernels(tmp_path_factory):
-    """The kernels' own source as a host library, a call for each thread."""
-    folder = tmp_path_factory.mktemp("frame")
-    (folder / "frame.cpp").write_text(SHIM % kernel.source(frame_gpu.headers()))
-    subprocess.run(
-        ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-o", folder / "frame.so",
-         folder / "frame.cpp"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    library = ctypes.CDLL(str(folder / "frame.so"))
-
-    def launch(name, headers, size, arguments, device):
-        function = getattr(library, name)
-        function.argtypes = [CTYPES[a.dtype.name] for a in arguments]
-        for by in range(-(-size[1] // kernel.BLOCK[1])):
-            for bx in range(-(-size[0] // kernel.BLOCK[0])):
-                for t in range(kernel.BLOCK[0] * kernel.BLOCK[1]):
-                    library.at(bx, by, *kernel.BLOCK, t % kernel.BLOCK[0], t // kernel.BLOCK[0])
-                    function(*(a.item() for a in arguments))
-
-    return launch
+    assert entered == [(0, 77)] and launched == [("crop", (2, 1, 3), kernel.BLOCK, (1, 2))]
 
 
 @pytest.fixture
-def place(request, monkeypatch):
+def place(monkeypatch):
     """Where the tensors are: a GPU if there is one, else the host build stands in for it."""
     if torch.cuda.is_available():
         return torch.device("cuda")
-    monkeypatch.setattr(kernel, "launch", request.getfixturevalue("host_kernels"))
-    monkeypatch.setattr(frame_gpu, "_check_frame", lambda op, frame: None)
+    monkeypatch.setattr(kernel, "launch", hostframe.launch)
     return torch.device("cpu")
 
 
@@ -162,6 +126,43 @@ def test_paste_of_nothing_gives_the_frame_bit_for_bit(place):
     assert torch.equal(paste(frame, away, flow, mask, color), frame)
 
 
+def turned(angle, scale, x, y):
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[c, -s, x], [s, c, y]], np.float32)
+
+
+FACES = np.stack([M, turned(0.4, 11, 14.5, 2), turned(-0.7, 60, -9, 30)])  # the second lies in the first
+
+
+def test_faces_and_frames_by_what_lies_in_device_memory(place):
+    """As a CUDA graph calls it: the same launches for whatever frame the numbers tell of."""
+    rng = np.random.default_rng(1)
+    flow = torch.from_numpy(rng.normal(0, 0.05, (3, 2, 24, 24)).astype(np.float32)).to(place)
+    places, told = torch.zeros(3, 16, device=place), torch.zeros(3, 6, dtype=torch.int64, device=place)
+    crops_out = torch.empty(3, 3, 20, 20, device=place)
+    for size, faces in (((37, 45), FACES), ((64, 32), FACES[::-1]), ((5, 7), FACES)):
+        frame = rng.integers(0, 256, (*size, 3), np.uint8)
+        there, *turns = (torch.from_numpy(f).to(place) for f in (frame, frame * 0, frame * 0))
+        places.copy_(torch.from_numpy(placements(faces)))
+        told.copy_(torch.tensor([frame_gpu.words(f) for f in (there, *turns)]))
+        crops(told[0], places, 20, flow, crops_out)
+        np.testing.assert_allclose(crops_out.cpu(), crops(frame, placements(faces), 20, flow.cpu().numpy()), atol=1e-4)
+        composite(told[0], places, {"flow": flow}, told[1:])
+        wanted = composite(frame, placements(faces), {"flow": flow.cpu().numpy()})
+        off = np.abs(turns[0].cpu().numpy().astype(int) - wanted)  # three faces: the first of both again
+        assert off.max() <= 1 and (off > 0).mean() < 0.01
+        one, out = (torch.from_numpy(f).to(place) for f in (frame, np.zeros_like(frame)))
+        assert composite(one, places, {"flow": flow}, out) is out and torch.equal(out, turns[0])
+
+
+@pytest.mark.parametrize("pitch", [0.9, 1.0, 1.0005, 1.5, 2.0, 7.99, 30])
+def test_as_many_taps_as_on_the_processor(pitch, place):
+    frame = np.random.default_rng(2).integers(0, 256, (40, 40, 3), np.uint8)
+    M = turned(0.3, 8 * pitch, 5, 5)
+    got = crop(torch.from_numpy(frame).to(place), M, 8)
+    np.testing.assert_allclose(got.cpu().numpy(), crop(frame, M, 8), atol=1e-4)
+
+
 def test_bad_inputs_are_named(place):
     frame, flow, mask, *_ = (torch.from_numpy(a).to(place) for a in arrays())
     with pytest.raises(BadInput, match=r"crop\(\): flow is float32 \[1, 24, 24\].*expected float32 \[2, F, F\]"):
@@ -174,7 +175,8 @@ def test_bad_inputs_are_named(place):
         paste(frame, M, flow, out=frame)
 
 
-def test_a_tensor_on_the_cpu_is_refused():
+def test_a_tensor_on_the_cpu_is_refused(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     frame, flow, *_ = (torch.from_numpy(a) for a in arrays())
     for call in (lambda: crop(frame, M, 8), lambda: paste(frame, M, flow)):
         with pytest.raises(BadInput, match="is a tensor on cpu, expected one on cuda, or a NumPy array"):
