@@ -241,7 +241,7 @@ class Step:
         if self.place is HOST and not grey.any():
             return color
         luma = 0.299 * color[:, :1] + 0.587 * color[:, 1:2] + 0.114 * color[:, 2:]
-        return color + grey * (luma - color)
+        return (1 - grey) * color + grey * luma
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """An f32 array [B, *shape] that the next step will use again."""
