@@ -28,8 +28,8 @@ demo: $(BASE)    ## an expression onto a real photo: out/demo.png (SRC=â€¦ TGT=â
 	mkdir -p out
 	.venv/bin/fetfast transfer '$(SRC)' "$(TGT)" -o out/demo.png --sheet
 
-test: $(VENV)    ## the whole test suite
-	$(RUN) -m pytest
+test: $(VENV)    ## the whole test suite, on two cores
+	$(RUN) -m pytest -n 2
 
 faults: $(VENV)  ## puts each known fault into the code by hand: a test must fail
 	$(RUN) tests/faults.py
