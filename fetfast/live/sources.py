@@ -22,9 +22,6 @@ from fetfast.image import Frame
 from fetfast.video import CLOCK, Part, Reader, is_video
 
 TIMINGS = ("driver", "target")
-# Sent as it happens, and shown as it comes: what had piled up while the stream was probed would stay a delay for ever
-# if it were played at its own rate, as other addresses are (they are read ahead).
-REALTIME = ("rtsp", "rtsps", "rtmp", "rtp", "srt", "udp")
 
 
 class Source(Protocol):
@@ -96,7 +93,7 @@ class Clip:
     ) -> None:
         self._reader = Reader(path, hwaccel)
         self.name, self.live = str(path), live
-        self._paced = (paced or live) and self.name.partition("://")[0] not in REALTIME
+        self._paced = (paced or live) and not self._reader.realtime
         self.rate, self.time_base = self._reader.rate, self._reader.time_base
         self.sound = None if "://" in self.name else path
 

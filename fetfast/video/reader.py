@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time as clock
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EIO
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -22,6 +24,10 @@ from fetfast.video.part import Part
 
 CLOCK = Fraction(1, 90000)  # the time base of what has none of its own, as in MPEG
 SEEK = 2  # seconds from the start, up to which all is decoded
+# Sent as it happens, and shown as it comes: what had piled up while the stream was probed would stay a delay for ever
+# if it were played at its own rate, as other addresses are (they are read ahead).
+REALTIME = ("rtsp", "rtsps", "rtmp", "rtp", "srt", "udp")
+NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS: what FFmpeg says of such a container is made up, 25 a second
 TIMEOUT = 10.0  # seconds until a silent network source is given up
 
 
@@ -63,7 +69,9 @@ class Reader:
     Attributes: `name`; `colour` (with which a `Writer` gives untouched pixels back as they were); `rate` (frames a
     second on average, Fraction or None); `time_base`; `seconds` (what the file says of its length, or None); `decoder`
     (what decodes, known from the first frame on); `damaged` (parts that could not be decoded); `trouble` (once all is
-    read: None, or what is wrong with the file). Raises BadInput, also where there is no frame, and Unavailable.
+    read: None, or what is wrong with the file); `realtime` (an address that is shown as it comes, not at its own
+    rate). A stream without time stamps, as of a camera that sends JPEGs, has those of its frames' arrival.
+    Raises BadInput, also where there is no frame, and Unavailable.
     """
 
     def __init__(self, source: str | os.PathLike[str], hwaccel: str = "auto") -> None:
@@ -103,8 +111,12 @@ class Reader:
         self._stream = self._container.streams.video[0]
         if not self._device:
             self._stream.thread_type = "AUTO"
-        self.rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
-        self.time_base: Fraction = self._stream.time_base or CLOCK
+        self._stamped = not (self._live and self._container.format.flags & NO_TIMESTAMPS)
+        self.realtime = self._live and (self.name.partition("://")[0] in REALTIME or not self._stamped)
+        self.rate: Fraction | None = None
+        if self._stamped:
+            self.rate = self._stream.average_rate or self._stream.guessed_rate
+        self.time_base: Fraction = self._stream.time_base if self._stamped and self._stream.time_base else CLOCK
         length, whole = self._stream.duration, self._container.duration
         self._length = float(length * self.time_base) if length else whole / 1e6 if whole else None
         last = min((float(end) for end in (self._length, self._part.end) if end is not None), default=None)
@@ -164,8 +176,10 @@ class Reader:
         origin, step = begin(self._container), 1 / self.rate if self.rate else Fraction(1, 25)
         last = -step
         for frame in self._decoded():
+            if not self._stamped:
+                frame.pts, frame.time_base = round(clock.perf_counter() / CLOCK), CLOCK
             time = frame.pts * frame.time_base - origin if frame.pts is not None else last + step
-            if last < 0 and self._container.start_time is None:  # a stream that was running already
+            if last < 0 and (not self._stamped or self._container.start_time is None):  # it was running already
                 origin, time = time, Fraction(0)
             if time <= last:  # damaged time stamps never run backwards
                 time = last + step
@@ -191,6 +205,10 @@ class Reader:
                 yield from packet.decode()
             except self._av.error.EOFError:
                 return
+            except self._av.error.OSError as error:
+                if self.realtime and error.errno == EIO:  # how some streams end
+                    return
+                raise BadInput(f"{self.name} can be read no further: {reason(error)}") from None
             except self._av.error.InvalidDataError:
                 self.damaged += 1
             except self._av.error.ExitError:

@@ -3,6 +3,7 @@
 import time
 from fractions import Fraction
 
+import mjpeg
 import numpy as np
 import pytest
 from rtsp import Server
@@ -10,7 +11,7 @@ from rtsp import Server
 from fetfast import Loop
 from fetfast.errors import BadInput, NoFace
 from fetfast.live import transfer
-from fetfast.live.sources import Picture
+from fetfast.live.sources import Clip, Picture
 from fetfast.video import Reader, Writer, hwaccel
 from fetfast.video.colour import colour_of, rgb
 
@@ -124,7 +125,7 @@ def test_a_camera_on_the_network(engine, frames, portrait_file, tmp_path, ending
     """Shown as it comes, not as late as probing made it; with the connection lost the recording can be played."""
     with Server(frames, ending) as server:
         loop, said = played(engine, server.url, portrait_file, tmp_path / "out.mp4")
-        assert time.perf_counter() - server.sent < 0.8
+        assert time.perf_counter() - server.sent < 1.2
     assert loop.stats.frames + loop.stats.dropped == 40 and loop.stats.decoder == "h264 in software"
     assert "ended after" in said and "connection lost" in said
     with Reader(tmp_path / "out.mp4") as reader:
@@ -140,6 +141,35 @@ def test_a_camera_that_falls_silent(engine, frames, portrait_file, tmp_path, mon
     assert "has sent nothing for 1.5 s" in said
     with Reader(tmp_path / "out.mp4") as reader:
         assert len(list(reader)) == loop.recorded > 1
+
+
+@pytest.mark.parametrize("rate", [20, 30])
+def test_a_camera_without_time_stamps(rate):
+    """FFmpeg makes up 25 a second for it. Its frames have the times of their arrival, and the last ones are no later
+    than the first: each picture says which it is, so that its way is timed."""
+    pictures = [np.full((48, 64, 3), 2 * i, np.uint8) for i in range(4 * rate)]
+    with mjpeg.Server(pictures, rate) as server:
+        clip, late, times = Clip(server.url, live=True), [], []
+        for at, frame in clip:
+            number = round(float(frame.mean()) / 2)
+            late.append(time.perf_counter() - server.sent[number])
+            times.append(float(at))
+    sent = np.array(server.sent)
+    assert len(times) == len(pictures) and "ended after" in clip.trouble
+    np.testing.assert_allclose(times, sent - sent[0], atol=max(np.ptp(late) + 0.05, 0.2))
+    assert times[-1] == pytest.approx(sent[-1] - sent[0], abs=0.3)
+    assert np.median(late[-10:]) < np.median(late[:10]) + 0.3
+
+
+def test_a_recording_of_it_lasts_as_long_as_it_did(engine, astronaut, portrait_file, tmp_path):
+    pictures = [astronaut[::2, ::2]] * 120  # four seconds, five by FFmpeg's account
+    with mjpeg.Server(pictures, 30) as server:
+        loop, said = played(engine, server.url, portrait_file, tmp_path / "out.mp4")
+    assert "ended after" in said
+    with Reader(tmp_path / "out.mp4") as reader:
+        times = [float(at) for at, _ in reader]
+    assert len(times) == loop.recorded
+    assert times[-1] == pytest.approx(server.sent[-1] - server.sent[0], abs=0.5)
 
 
 def test_nobody_answers(portrait_file, engine):
