@@ -151,7 +151,8 @@ def test_openvino_in_bf16_is_no_worse_than_eager_in_bf16(make_plan, name: str, s
             once_more = 2**-8 * rms(value, 0 * value)  # OpenVINO also rounds the sums of the head, which eager does not
             assert rms(fast[key], value) <= 2 * rms(slow[key], value) + once_more, key
             if stage.precise:
-                assert np.abs(fast[key] - value).max() * 256 < 0.001, "pixels at 256"
+                scale = max(1.0, np.abs(value).max())  # noise for weights sends points far out of the crop
+                assert np.abs(fast[key] - value).max() / scale * 256 < 0.001, "pixels at 256"
             if key == "flow":
                 moved = np.abs(cells(value) - inputs["first_flow"]).max()
                 assert moved > 4 / 256, "a correction of some pixels"

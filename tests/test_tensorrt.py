@@ -237,7 +237,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
 @pytest.mark.parametrize("batch", [0, 1, 3, 16, 21])
 def test_runner_gives_what_eager_gives(library: str, card: gpu.Gpu, batch: int, machine: Any, make_plan: Any) -> None:
     machine(library, card=card)
-    plan = make_plan("unet", "small", "fp32")
+    plan = make_plan("flow", "small", "fp32")
     assert tensorrt.why_not(plan, None) is None
     runners, oracle = tensorrt.load(plan), eager.load(plan, "cpu")
     rng = np.random.default_rng(batch)
@@ -265,7 +265,7 @@ def test_tensors_stay_where_they_are(batch: int, machine: Any, make_plan: Any, m
 
     machine()
     monkeypatch.setattr(tensorrt, "memory", lambda card: OnStream())
-    plan = make_plan("unet", "small", "fp32")
+    plan = make_plan("flow", "small", "fp32")
     inputs = {t.name: torch.rand(batch, *t.shape) for t in plan.spec.stage("fuse").inputs}
     got = tensorrt.load(plan)["fuse"](inputs)["fused_points"]
     wanted = eager.load(plan, "cpu")["fuse"](inputs)["fused_points"]

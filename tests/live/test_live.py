@@ -133,7 +133,7 @@ def test_the_status_line_ends_before_what_follows(engine, face, make_clip, tmp_p
         ("live", signal.SIGTERM, "webm"),
         ("transfer", signal.SIGINT, "mp4"),
         ("transfer", signal.SIGTERM, "mp4"),
-        ("transfer", signal.SIGHUP, "gif"),
+        ("transfer", signal.SIGHUP, "mkv"),
     ],
 )
 def test_a_signal_leaves_a_playable_file(command, number, ending, driver_file, portrait_file, tmp_path):

@@ -25,9 +25,14 @@ def length(path):
 
 
 class Slow(Frames):
-    """Frames of 1 a second, and the last five at 25."""
+    """Frames of 1 a second, and the last five at 25; none before `begin` is set."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.begin = threading.Event()
 
     def __iter__(self):
+        self.begin.wait()
         count = len(self._frames)
         for i, frame in enumerate(self._frames):
             yield Fraction(min(i, count - 5)) + Fraction(max(i - count + 5, 0), 25), frame
@@ -38,8 +43,10 @@ def test_nobody_is_there_for_a_minute(engine, driver, portrait_file, tmp_path, m
     """The portrait as it is, recorded at its times; driven within 3 frames of the first face."""
     nobody = np.full((180, 320, 3), 90, np.uint8)
     plain = load(portrait_file)
-    with Loop(engine, Slow([nobody] * 61 + driver[68:72]), portrait_file, mode=mode) as loop:
+    source = Slow([nobody] * 61 + driver[68:72])
+    with Loop(engine, source, portrait_file, mode=mode) as loop:
         loop.record(str(tmp_path / "out.mp4"))
+        source.begin.set()  # else frames pass before they are recorded
         made = [frame.copy() for frame, _ in loop]
     assert all((frame == plain).all() for frame in made[:61])
     if mode == "absolute":  # in the other one their first face is their resting one

@@ -19,7 +19,7 @@ def points(B=1, K=478):
 
 def face():
     """[1, 478, 2] points that stand where a face's stand as far as the tests ask: lids, irises and lips."""
-    at = RNG.uniform(0.2, 0.8, (1, 478, 2)).astype(np.float32)
+    at = np.random.default_rng(2).uniform(0.2, 0.8, (1, 478, 2)).astype(np.float32)  # the same in any order of tests
     for part, middle, radius in (("lips", (0.5, 0.7), 0.1), ("eyes", (0.5, 0.4), 0.2)):
         for chain in face_mesh.CHAINS[part]:
             turn = np.linspace(np.pi, -np.pi, len(chain))[:-1]
