@@ -24,7 +24,7 @@ def landmarker() -> Landmarker:
 def people() -> list[np.ndarray]:
     """Squares that a face fills as it does a portrait: one photo, three renders."""
     astronaut = load(assets.path("astronaut.png"))[20:230, 120:330]
-    return [astronaut, *(load(file)[40:] for file in sorted(DEMO.glob("*.png")))]
+    return [astronaut, *(load(DEMO / f"{name}.png")[40:] for name in ("smile", "surprise", "wink"))]
 
 
 def turned(points: np.ndarray, height: int, width: int, quarters: int) -> np.ndarray:
