@@ -64,6 +64,11 @@ FAULTS = (
           "graph, stream = self.torch.cuda.CUDAGraph(), own_stream(self.device)",
           "graph, stream = self.torch.cuda.CUDAGraph(), self.own",
           "tests/kernels/test_streams.py::test_each_capture_has_a_stream_on_which_nothing_ran"),
+    # ---- Live and video
+    Fault("lost faces are never forgotten", "fetfast/live/track.py", "self._people[number].lost > FORGET", "False",
+          "tests/live/test_track.py::test_a_lost_face_is_forgotten"),
+    Fault("untagged 720p is read as BT.601", "fetfast/video/colour.py", "video.height >= 720", "video.height > 720",
+          "tests/test_colour.py::test_a_video_that_names_no_matrix"),
     # ---- Plans
     Fault("sparse initialisers are accepted", "fetfast/onnx_graph.py", "expect(not model.graph.sparse_initializer,",
           "expect(True,", "tests/test_plan.py::test_graphs"),
