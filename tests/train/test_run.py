@@ -163,11 +163,13 @@ def two(after: float = 0.5) -> tuple[runs.Run, Recipe]:
 
     def first(networks, spec, batch):
         seen.append(set(networks))
+        assert [n for n, network in networks.items() if network.w.requires_grad] == ["net"]
         opinion = (networks["net"].w * networks["helper"].w).sum() if "helper" in networks else networks["net"].w.sum()
         return {"high": -opinion}, {"made": networks["net"].w * 1}
 
     def second(networks, spec, batch):
         assert not batch["made"].requires_grad, "cut off from what made it"
+        assert [n for n, network in networks.items() if network.w.requires_grad] == ["helper"]
         return {"low": (batch["made"] * networks["helper"].w + networks["net"].w).sum()}, {}
 
     run, recipe = begin(

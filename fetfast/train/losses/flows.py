@@ -38,16 +38,16 @@ def smoothness(flow: Tensor, first_flow: Tensor) -> Tensor:
 def motion(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """[B] mean squared distance, in pixels of a crop at 128, of the flow to the true one [B, 2, S, S] where that is
     known (no NaN)."""
-    known = truth.isfinite().all(1, keepdim=True)
+    known = truth.isfinite().all(1, keepdim=True)  # elsewhere the distance is 0
     distance = (128 * (flow - truth.where(known, flow.detach()))).square().sum(1, keepdim=True)
-    return (distance * weight * known).sum((1, 2, 3)) / (weight * known).sum((1, 2, 3)).clamp(min=1)
+    return (distance * weight).sum((1, 2, 3)) / (weight * known).sum((1, 2, 3)).clamp(min=1)
 
 
 def relighting(light: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Mean squared distance, in tenths, of the light to the true one [B, 1, S, S] where that is known (no NaN)."""
     known = truth.isfinite()
     distance = (10 * (light - truth.where(known, light.detach()))).square()
-    return (distance * weight * known).sum() / (weight * known).sum().clamp(min=1)
+    return (distance * weight).sum() / (weight * known).sum().clamp(min=1)
 
 
 def centres(size: int, like: Tensor) -> Tensor:
