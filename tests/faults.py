@@ -14,6 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from training_faults import TRAINING
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -149,6 +151,8 @@ FAULTS = (
     Fault("no robust fit of the light", "fetfast/synth/portrait.py",
           "weight = 1 / (1 + ((value - system @ light) / OUTLIER) ** 2)", "weight = np.ones(len(value))",
           "tests/synth/test_lighting.py -k outliers"),
+    # ---- Training
+    *(Fault(*row) for row in TRAINING),
 )  # fmt: skip
 
 
